@@ -1,0 +1,50 @@
+# Two commands do everything: make quickstart, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OLD := .venvs/datasets36
+OUT ?= quickstart
+
+export HF_HUB_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export GRADIO_ANALYTICS_ENABLED := False
+
+.PHONY: quickstart test lint types check setup clean
+
+quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
+	@echo "== running the main job: generated archive -> data set -> LoRA -> predictions -> scores -> report"
+	$(BIN)/glioma-hf quickstart --out $(OUT)
+
+test: $(VENV)/.dev $(OLD)/.installed ## set up and run lint, types and all tests
+	@echo "== lint"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@echo "== types"
+	$(BIN)/mypy
+	@echo "== tests"
+	$(BIN)/python -m pytest
+
+setup: $(VENV)/.dev $(OLD)/.installed
+
+# torch first and alone: with it there, nothing else asks for another build of it.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== setting up $(VENV): torch, then the package and its libraries (some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@echo "== adding the tools for tests"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+# The loading script needs `datasets` before release 4: an environment of its own, without torch.
+$(OLD)/.installed: pyproject.toml
+	@echo "== setting up $(OLD): datasets 3.6 for the loading script"
+	$(PYTHON) -m venv $(OLD)
+	$(OLD)/bin/pip install --quiet "datasets==3.6.0" numpy scipy scikit-image pycocotools pillow pyyaml
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venvs $(OUT)

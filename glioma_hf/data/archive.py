@@ -1,0 +1,79 @@
+"""Reading an archive in place: a zip or a folder, names and bytes only, nothing extracted.
+
+Nothing in an archive is trusted: names that climb out of it, links out of the folder, members too
+large or damaged are refused with an `InputError` that names the archive and the member.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from glioma_hf.errors import InputError
+
+MAX_MEMBER_BYTES = 512 * 2**20
+
+
+class Archive:
+    """Files of a zip or a folder by their relative names, with forward slashes.
+
+    Raises `InputError` where `path` is neither, can't be read, or holds a name that leaves it.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._zip: zipfile.ZipFile | None = None
+        if self.path.is_dir():
+            files = (p for p in self.path.rglob("*") if p.is_file())
+            self.names = sorted(p.relative_to(self.path).as_posix() for p in files)
+        elif not self.path.exists():
+            raise InputError(f"{self.path}: no such archive; give a zip or a folder in the Glioma C6 layout")
+        else:
+            try:
+                self._zip = zipfile.ZipFile(self.path)
+            except (zipfile.BadZipFile, OSError) as error:
+                raise InputError(
+                    f"{self.path}: not a whole zip archive ({error}); get it again or give a folder"
+                ) from None
+            self.names = sorted(i.filename for i in self._zip.infolist() if not i.is_dir())
+        for name in self.names:
+            check_relative(name, str(self.path))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one member."""
+        if self._zip is None:
+            file = (self.path / name).resolve()
+            if not file.is_relative_to(self.path.resolve()):
+                raise InputError(
+                    f"{self.path}: {name} is a link that leads out of the folder; put the file itself there"
+                )
+            size = file.stat().st_size
+        else:
+            size = self._zip.getinfo(name).file_size
+        if size > MAX_MEMBER_BYTES:
+            raise InputError(f"{self.path}: {name} holds {size} bytes, more than the {MAX_MEMBER_BYTES} allowed")
+        try:
+            return file.read_bytes() if self._zip is None else self._zip.read(name)
+        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+            raise InputError(f"{self.path}: {name} can't be read ({error}); get the archive again") from None
+
+    def close(self) -> None:
+        """Close the zip file, if it is one."""
+        if self._zip is not None:
+            self._zip.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_relative(name: str, where: str) -> None:
+    """Raise `InputError` for a file name that is absolute or climbs with '..'."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+        raise InputError(f"{where}: the file name {name!r} leads out of the archive; only names inside it are read")

@@ -1,0 +1,365 @@
+"""`Instances`: the objects of one image, held as run-length masks that may overlap.
+
+This is the currency that passes between all rooms of the package. Masks are COCO RLE
+(column-major runs, compressed), so that nothing of shape (instances, H, W) ever exists.
+
+    >>> square = [2.0, 1.0, 5.0, 1.0, 5.0, 4.0, 2.0, 4.0]
+    >>> cells = Instances.from_polygons([[square]], size=(8, 10))
+    >>> len(cells), cells.areas.tolist(), cells.boxes.tolist()
+    (1, [9], [[2.0, 1.0, 3.0, 3.0]])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from glioma_hf.errors import InputError
+from glioma_hf.rle import BoxMask, Rle, decode_in_box, encode_box_mask, encode_runs, trace_polygons
+
+MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
+_AREA_CHUNK = 255  # pycocotools' area overflows under NumPy 2 for 256 RLEs or more
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """Annotated or predicted objects of one image, in annotation (priority) order.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        rles: one compressed COCO RLE per object, each of that size.
+        categories: int64, shape (N,): index of the object's category; 0 where there is one alone.
+        scores: float64, shape (N,), or None where the objects carry no score.
+        ids: int64, shape (N,): the object's id in its file; 0 ... N-1 where it has none.
+    """
+
+    size: tuple[int, int]
+    rles: tuple[Rle, ...]
+    categories: np.ndarray
+    scores: np.ndarray | None
+    ids: np.ndarray
+
+    # -- making ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_rles(
+        cls,
+        rles: Iterable[Rle],
+        size: tuple[int, int],
+        categories: Sequence[int] | np.ndarray | None = None,
+        scores: Sequence[float] | np.ndarray | None = None,
+        ids: Sequence[int] | np.ndarray | None = None,
+    ) -> Instances:
+        """From compressed RLEs, all of `size`. Raises `InputError` where a size or a length differs."""
+        size = check_size(size)
+        rles = tuple(rles)
+        for index, rle in enumerate(rles):
+            if tuple(rle["size"]) != size:
+                raise InputError(f"object {index}: its RLE is of size {list(rle['size'])}, the image of {list(size)}")
+        n = len(rles)
+        return cls(
+            size,
+            rles,
+            _column(categories, n, np.int64, np.zeros(n, np.int64), "categories"),
+            None if scores is None else _column(scores, n, np.float64, None, "scores"),
+            _column(ids, n, np.int64, np.arange(n), "ids"),
+        )
+
+    @classmethod
+    def empty(cls, size: tuple[int, int]) -> Instances:
+        """No objects in an image of `size`."""
+        return cls.from_rles([], size)
+
+    @classmethod
+    def from_polygons(
+        cls, objects: Sequence[Sequence[Sequence[float]]], size: tuple[int, int], **columns: Any
+    ) -> Instances:
+        """From polygons: `objects[i]` is the list of polygons (x0, y0, x1, y1 ...) of object i.
+
+        Rasterised by pycocotools' rule; several polygons of one object are united. Coordinates are in
+        pixels, (0, 0) the top left corner of the top left pixel. Raises `InputError` for a polygon of
+        fewer than three points, an odd number of coordinates or one that isn't finite.
+        """
+        size = check_size(size)
+        rles = [_rle_of_polygons(polygons, size, f"object {index}") for index, polygons in enumerate(objects)]
+        return cls.from_rles(rles, size, **columns)
+
+    @classmethod
+    def from_coco(
+        cls,
+        annotations: Sequence[Mapping[str, Any]],
+        size: tuple[int, int],
+        category_index: Mapping[int, int] | None = None,
+    ) -> Instances:
+        """From COCO annotations or results: polygons, or RLE with counts as list, str or bytes.
+
+        Args:
+            annotations: dicts with `segmentation` and, where known, `id`, `category_id`, `score`.
+            category_index: from the file's category ids to category indices; without it ids are kept.
+
+        Raises `InputError` that names the annotation for a segmentation that can't be read.
+        """
+        height, width = check_size(size)
+        rles, categories, ids = [], [], []
+        for index, annotation in enumerate(annotations):
+            ids.append(int(annotation.get("id", index)))
+            name = f"annotation {annotation.get('id', f'number {index}')}"
+            segmentation = annotation.get("segmentation")
+            if isinstance(segmentation, Mapping):
+                rles.append(_checked_rle(segmentation, (height, width), name))
+            else:
+                rles.append(_rle_of_polygons(segmentation, (height, width), name))
+            category = annotation.get("category_id", 0)
+            if category_index is not None:
+                if category not in category_index:
+                    raise InputError(f"{name}: category {category} isn't among {sorted(category_index)}")
+                category = category_index[category]
+            categories.append(category)
+        scores = [a["score"] for a in annotations if a.get("score") is not None]
+        if scores and len(scores) != len(rles):
+            raise InputError(f"{len(rles) - len(scores)} of {len(rles)} objects have no score: give all or none")
+        return cls.from_rles(rles, size, categories, scores or None, ids)
+
+    @classmethod
+    def from_label_map(cls, labels: np.ndarray, **columns: Any) -> Instances:
+        """From an integer label map (H, W), 0 the background: one object per label, by rising label."""
+        labels = np.asarray(labels)
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise InputError(f"a label map is a 2-D integer array, this one is {labels.ndim}-D {labels.dtype}")
+        size = check_size(labels.shape)
+        flat = labels.ravel(order="F")
+        starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
+        ends, values = np.r_[starts[1:], flat.size], flat[starts]
+        order = np.argsort(values, kind="stable")
+        order = order[values[order] != 0]
+        found, first = np.unique(values[order], return_index=True)
+        groups = np.split(order, first[1:]) if len(found) else []
+        columns.setdefault("ids", found.astype(np.int64))
+        return cls.from_rles([encode_runs(starts[g], ends[g], size) for g in groups], size, **columns)
+
+    @classmethod
+    def from_masks(cls, masks: Iterable[np.ndarray], size: tuple[int, int] | None = None, **columns: Any) -> Instances:
+        """From boolean masks (H, W), one at a time: a generator is fine. `size` is needed where none come."""
+        rles = []
+        for index, mask in enumerate(masks):
+            mask = np.asarray(mask)
+            if mask.ndim != 2 or (size is not None and mask.shape != tuple(size)):
+                raise InputError(f"mask {index} has shape {mask.shape}, expected {size or '(height, width)'}")
+            size = check_size(mask.shape)
+            rles.append(encode_box_mask(mask.astype(bool), (0, 0), size))
+        if size is None:
+            raise InputError("no masks: give the image's size")
+        return cls.from_rles(rles, size, **columns)
+
+    @classmethod
+    def from_box_masks(cls, masks: Iterable[BoxMask], size: tuple[int, int], **columns: Any) -> Instances:
+        """From small boolean masks, each with the (top, left) pixel at which it lies; outside is cut off."""
+        size = check_size(size)
+        return cls.from_rles([encode_box_mask(mask, corner, size) for mask, corner in masks], size, **columns)
+
+    # -- looking --------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.rles)
+
+    def __repr__(self) -> str:
+        return f"Instances({len(self)} objects, {self.size[0]} x {self.size[1]} pixels)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Instances):
+            return NotImplemented
+        if self.scores is None or other.scores is None:
+            same_scores = self.scores is other.scores
+        else:
+            same_scores = np.array_equal(self.scores, other.scores)
+        return (
+            self.size == other.size
+            and [r["counts"] for r in self.rles] == [r["counts"] for r in other.rles]
+            and np.array_equal(self.categories, other.categories)
+            and np.array_equal(self.ids, other.ids)
+            and same_scores
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def areas(self) -> np.ndarray:
+        """Pixels of each object: int64, shape (N,)."""
+        chunks = [coco.area(list(self.rles[i : i + _AREA_CHUNK])) for i in range(0, len(self), _AREA_CHUNK)]
+        return np.concatenate(chunks).astype(np.int64) if chunks else np.zeros(0, np.int64)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(x, y, width, height) of each object in pixels: float64, shape (N, 4)."""
+        return np.asarray(coco.toBbox(list(self.rles)), np.float64).reshape(-1, 4) if self.rles else np.zeros((0, 4))
+
+    def iou(self, other: Instances) -> np.ndarray:
+        """Intersection over union of every pair: float64, shape (len(self), len(other))."""
+        if self.size != other.size:
+            raise InputError(f"images of different sizes can't be compared: {self.size} and {other.size}")
+        if not len(self) or not len(other):
+            return np.zeros((len(self), len(other)))
+        return np.asarray(coco.iou(list(self.rles), list(other.rles), [0] * len(other)))
+
+    def touching_border(self, width: int = 2) -> np.ndarray:
+        """True for objects with a pixel in the outer frame `width` pixels wide: bool, shape (N,)."""
+        x, y, w, h = self.boxes.T
+        touching = (x < width) | (y < width) | (x + w > self.size[1] - width) | (y + h > self.size[0] - width)
+        return touching & (self.areas > 0)
+
+    def box_masks(self) -> Iterator[BoxMask]:
+        """Each object as (boolean mask of its bounding box, (top, left)); empty objects give (0, 0) masks."""
+        for rle, box in zip(self.rles, self.boxes.astype(int), strict=True):
+            yield decode_in_box(rle, box), (int(box[1]), int(box[0]))
+
+    # -- changing (always into a new object) ----------------------------------------------
+
+    def select(self, index: Any) -> Instances:
+        """The objects that a boolean mask, a slice or a list of positions picks, in that order."""
+        picked = np.arange(len(self))[index]
+        return Instances.from_rles(
+            [self.rles[i] for i in picked],
+            self.size,
+            self.categories[picked],
+            None if self.scores is None else self.scores[picked],
+            self.ids[picked],
+        )
+
+    def crop(self, top: int, left: int, height: int, width: int) -> Instances:
+        """What lies in a window, in its coordinates. Objects outside it are left out; cut ones are kept."""
+        boxes = self.boxes.astype(int)
+        inside = (
+            (boxes[:, 0] < left + width)
+            & (boxes[:, 0] + boxes[:, 2] > left)
+            & (boxes[:, 1] < top + height)
+            & (boxes[:, 1] + boxes[:, 3] > top)
+        )
+        near = self.select(inside)
+        moved = ((mask, (y - top, x - left)) for mask, (y, x) in near.box_masks())
+        cut = Instances.from_box_masks(
+            moved, (height, width), categories=near.categories, scores=near.scores, ids=near.ids
+        )
+        return cut.select(cut.areas > 0)
+
+    def flatten(self, priority: Sequence[int] | None = None) -> Instances:
+        """Without overlaps: a contested pixel goes to the object of higher priority.
+
+        Args:
+            priority: positions of the objects, highest priority first; annotation order by default,
+                so that an earlier object covers a later one (paper, section 4: "according to the
+                priority order of the annotated polygons").
+
+        Objects that are covered whole stay, with no pixels, so that order and ids are kept.
+        """
+        labels = self.to_label_map(priority)
+        shown = Instances.from_label_map(labels)
+        rles = [encode_runs(np.zeros(0, int), np.zeros(0, int), self.size)] * len(self)
+        for label, rle in zip(shown.ids, shown.rles, strict=True):
+            rles[label - 1] = rle
+        return Instances.from_rles(rles, self.size, self.categories, self.scores, self.ids)
+
+    # -- giving away ----------------------------------------------------------------------
+
+    def to_label_map(self, priority: Sequence[int] | None = None) -> np.ndarray:
+        """int32 (H, W): position + 1 of the object of highest priority at each pixel, 0 for none."""
+        order = range(len(self)) if priority is None else list(priority)
+        if sorted(order) != list(range(len(self))):
+            raise InputError(f"the priority must name each of the {len(self)} objects once")
+        labels = np.zeros(self.size, np.int32)
+        boxes = self.boxes.astype(int)
+        for position in reversed(order):
+            x, y, w, h = boxes[position]
+            labels[y : y + h, x : x + w][decode_in_box(self.rles[position], boxes[position])] = position + 1
+        return labels
+
+    def to_masks(self) -> Iterator[np.ndarray]:
+        """Boolean masks (H, W), one at a time."""
+        for mask, (top, left) in self.box_masks():
+            full = np.zeros(self.size, bool)
+            full[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+            yield full
+
+    def to_polygons(self) -> list[list[list[float]]]:
+        """Polygons of each object that pycocotools rasterises into the very same pixels."""
+        return [trace_polygons(mask, corner) for mask, corner in self.box_masks()]
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """COCO annotations (results where there are scores) with RLE counts as str, ready for JSON."""
+        rows = []
+        for i, (rle, box, area) in enumerate(zip(self.rles, self.boxes.tolist(), self.areas.tolist(), strict=True)):
+            category = int(self.categories[i])
+            row = {
+                "id": int(self.ids[i]),
+                "image_id": image_id,
+                "category_id": category if category_ids is None else category_ids[category],
+                "segmentation": {"size": list(self.size), "counts": rle["counts"].decode("ascii")},
+                "bbox": box,
+                "area": area,
+                "iscrowd": 0,
+            }
+            if self.scores is not None:
+                row["score"] = float(self.scores[i])
+            rows.append(row)
+        return rows
+
+
+def check_size(size: Sequence[int]) -> tuple[int, int]:
+    """(height, width) as ints; raises `InputError` where it isn't positive or is over `MAX_PIXELS`."""
+    height, width = int(size[0]), int(size[1])
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise InputError(f"an image of {width} x {height} pixels is out of bounds (1 to {MAX_PIXELS} pixels in all)")
+    return height, width
+
+
+def _rle_of_polygons(polygons: Any, size: tuple[int, int], name: str) -> Rle:
+    """The union of the polygons of one object; raises `InputError` that begins with `name`."""
+    if not isinstance(polygons, list | tuple | np.ndarray) or len(polygons) == 0:
+        raise InputError(f"{name}: no segmentation (a list of polygons or an RLE is needed)")
+    for number, polygon in enumerate(polygons):
+        try:
+            points = np.asarray(polygon, np.float64)
+        except (TypeError, ValueError):
+            points = np.zeros((0, 0))
+        if points.ndim != 1:
+            raise InputError(f"{name}: polygon {number} isn't a flat list of numbers x0, y0, x1, y1 ...")
+        if len(points) % 2:
+            raise InputError(f"{name}: polygon {number} has an odd number of coordinates ({len(points)})")
+        if len(points) < 6:
+            raise InputError(f"{name}: polygon {number} has {len(points) // 2} points, at least 3 are needed")
+        if not np.isfinite(points).all():
+            raise InputError(f"{name}: polygon {number} has a coordinate that isn't a finite number")
+    parts = coco.frPyObjects([list(map(float, p)) for p in polygons], *size)
+    return parts[0] if len(parts) == 1 else coco.merge(parts)
+
+
+def _checked_rle(segmentation: Mapping[str, Any], size: tuple[int, int], name: str) -> Rle:
+    counts = segmentation.get("counts")
+    if list(segmentation.get("size", [])) != list(size):
+        raise InputError(f"{name}: its RLE is of size {segmentation.get('size')}, the image of {list(size)}")
+    if isinstance(counts, list):
+        if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != size[0] * size[1]:
+            raise InputError(f"{name}: the counts of its RLE don't fill the image of {size[1]} x {size[0]} pixels")
+        return coco.frPyObjects({"size": list(size), "counts": counts}, *size)
+    if isinstance(counts, str):
+        counts = counts.encode("ascii", "replace")
+    if not isinstance(counts, bytes):
+        raise InputError(f"{name}: its RLE has no counts")
+    rle: Rle = {"size": list(size), "counts": counts}
+    try:
+        decode_in_box(rle, np.array([0, 0, size[1], 1]))
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    return rle
+
+
+def _column(values: Any, n: int, dtype: type, default: np.ndarray | None, name: str) -> np.ndarray:
+    column = default if values is None else np.array(values, dtype)
+    assert column is not None
+    if column.shape != (n,):
+        raise InputError(f"{len(column)} {name} for {n} objects")
+    column.setflags(write=False)
+    return column
