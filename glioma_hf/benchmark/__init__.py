@@ -1,0 +1,1 @@
+"""Models x data x metrics: the main job, tables, reports."""

@@ -120,7 +120,8 @@ def map_categories(categories: list[Mapping[str, Any]], where: str) -> dict[int,
         else:
             names = ", ".join(repr(c.get("name")) for c in categories)
             raise InputError(
-                f"{where}: category {category.get('name')!r} is neither a cell, a type A or B cell nor a soma (found: {names})"
+                f"{where}: category {category.get('name')!r} is neither a cell, a type A or B cell "
+                f"nor a soma (found: {names})"
             )
         index[category["id"]] = CATEGORIES.index(name)
     return index

@@ -1,0 +1,1 @@
+"""Scores of instances; imports neither models nor data."""

@@ -1,0 +1,1 @@
+"""Segmenters: an image in, `Instances` out."""

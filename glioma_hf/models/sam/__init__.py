@@ -1,0 +1,1 @@
+"""SAM: LoRA from one image, prompts from learned cell centres, generation by tiles."""

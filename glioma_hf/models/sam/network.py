@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+
+from glioma_hf.models.sam.preprocess import to_pixels
 
 EMBEDDED = "embedded"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -50,6 +53,24 @@ class CellSam(SamModel):
         self.centre_head = CentreHead(config.vision_config.output_channels)
         if not hasattr(config, "centres_trained"):
             config.centres_trained = False
+
+    def forward(self, *args: Any, tiles: Tensor | None = None, **kwargs: Any) -> Any:
+        """As `SamModel`'s; with `tiles`, all that training needs in one call, as wrappers of models want it.
+
+        Args:
+            tiles: contrast-raised grey tiles (B, S, S); then also
+            points: (B, P, 2) prompts, and
+            drawn: bool (B, P), the prompts whose masks are wanted.
+
+        Returns with `tiles`: a dict of `heat` (B, S/4, S/4), `quality` (B, P) and `logits` (drawn, S/2, S/2).
+        """
+        if tiles is None:
+            return super().forward(*args, **kwargs)
+        embedding = self.encode(to_pixels(tiles))
+        tokens, features, quality = self.attend(embedding, kwargs["points"])
+        drawn = kwargs["drawn"]
+        logits = self.upscale(tokens[drawn], features[drawn])
+        return {"heat": self.centre_head(embedding), "quality": quality, "logits": logits}
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Image embeddings (B, C, h, w) of normalised tiles (B, 3, S, S), with gradients."""

@@ -23,7 +23,7 @@ def raise_contrast(image: np.ndarray) -> np.ndarray:
     if grey.ndim == 3:
         grey = grey[..., :3].mean(2)
     low, middle, high = np.percentile(grey, [0.5, 50, 99.5])
-    return np.clip(0.5 + (grey - middle) / max(high - low, 1e-6), 0, 1)
+    return np.clip(0.5 + (grey - middle) / max(high - low, 1e-6), 0, 1).astype(np.float32)
 
 
 def to_pixels(tiles: Tensor) -> Tensor:

@@ -157,6 +157,12 @@ def pretrain(out: Path, config: PretrainConfig, model: CellSam | None = None, ca
     return trained
 
 
+def export(model: CellSam, folder: Path) -> None:
+    """The model as the package carries it: half precision, safetensors, and marked as having learned centres."""
+    model.config.centres_trained = True
+    model.half().save_pretrained(folder)
+
+
 def main(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, the log and the model.")],
     steps: int = PretrainConfig.model_fields["steps"].default,
@@ -164,8 +170,9 @@ def main(
     scenes: int = PretrainConfig.model_fields["scenes"].default,
     seed: int = 0,
 ) -> None:
-    """Pretrain the embedded model on generated images."""
-    pretrain(out, PretrainConfig(steps=steps, batch=batch, scenes=scenes, seed=seed))
+    """Pretrain the embedded model on generated images; `OUT/weights` then is what the package carries."""
+    trained = pretrain(out, PretrainConfig(steps=steps, batch=batch, scenes=scenes, seed=seed))
+    export(trained, out / "weights")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""Choosing generation thresholds on validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+
+from glioma_hf.instances import Instances
+from glioma_hf.metrics.matching import Counts, count
+from glioma_hf.metrics.overlap_ap import prepare
+from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, keep_best
+
+SCORES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
+IOUS = (0.05, 0.2, 0.35, 0.5)
+COVERS = (0.5, 0.7, 0.9)
+
+
+def tune(
+    segmenter: SamSegmenter,
+    images: Sequence[tuple[np.ndarray, Instances]],
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[GenerationSettings, float]:
+    """The settings with the highest AP at IoU 0.5, pooled over validation images, and that AP.
+
+    Candidates are made once per image at the lowest thresholds; only their selection is tried again.
+    Among equals the middle one wins, so that a plateau isn't left at its edge.
+    """
+    floor = segmenter.settings.model_copy(update={"score_threshold": min(SCORES)})
+    lowest = SamSegmenter(segmenter.model, floor)
+    candidates, references = [], []
+    for number, (image, wanted) in enumerate(images, start=1):
+        candidates.append(lowest.candidates(image))
+        references.append(prepare(wanted))
+        report(number, len(images))
+    tried: list[tuple[float, GenerationSettings]] = []
+    for score, iou, cover in product(SCORES, IOUS, COVERS):
+        settings = lowest.settings.model_copy(
+            update={"score_threshold": score, "largest_iou": iou, "largest_cover": cover}
+        )
+        counts = Counts()
+        for found, wanted in zip(candidates, references, strict=True):
+            counts += count(prepare(keep_best(found, settings)).iou(wanted), 0.5)
+        tried.append((counts.ap, settings))
+    best = max(ap for ap, _ in tried)
+    equal = [settings for ap, settings in tried if ap == best]
+    return equal[len(equal) // 2], best

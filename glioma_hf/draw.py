@@ -1,0 +1,63 @@
+"""Pictures of instances over their image, in colours that colour-blind people can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from glioma_hf.instances import Instances
+
+# Okabe and Ito's palette.
+REFERENCE = (86, 180, 233)  # sky blue
+PREDICTION = (230, 159, 0)  # orange
+OVERLAP = (204, 121, 167)  # reddish purple
+MANY = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+
+
+def overlay(
+    image: np.ndarray,
+    predictions: Instances | None = None,
+    references: Instances | None = None,
+    line: int = 2,
+) -> Image.Image:
+    """Outlines over a grey image: references sky blue, predictions orange, overlap of predictions purple.
+
+    Args:
+        image: uint8 (H, W).
+        line: width of the outlines in pixels.
+    """
+    shown = np.repeat(image[..., None], 3, 2)
+    main = predictions if predictions is not None else references
+    if main is not None:
+        _tint(shown, overlap_map(main) >= 2, OVERLAP)
+    picture = Image.fromarray(shown)
+    for instances, colour in ((references, REFERENCE), (predictions, PREDICTION)):
+        if instances is not None:
+            draw_outlines(picture, instances, [colour] * len(instances), line)
+    return picture
+
+
+def draw_outlines(
+    picture: Image.Image, instances: Instances, colours: Sequence[tuple[int, int, int]], line: int = 2
+) -> None:
+    """Draw each object's outline into `picture`."""
+    pen = ImageDraw.Draw(picture)
+    for polygons, colour in zip(instances.to_polygons(), colours, strict=True):
+        for polygon in polygons:
+            points = np.reshape(polygon, (-1, 2)) - 0.5
+            pen.line([*map(tuple, points), tuple(points[0])], fill=colour, width=line, joint="curve")
+
+
+def overlap_map(instances: Instances) -> np.ndarray:
+    """How many objects cover each pixel: uint8 (H, W), at most 255."""
+    count = np.zeros(instances.size, np.uint8)
+    for mask, (top, left) in instances.box_masks():
+        window = count[top : top + mask.shape[0], left : left + mask.shape[1]]
+        window += mask & (window < 255)
+    return count
+
+
+def _tint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], strength: float = 0.45) -> None:
+    picture[where] = ((1 - strength) * picture[where] + strength * np.array(colour)).astype(np.uint8)

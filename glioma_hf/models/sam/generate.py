@@ -1,0 +1,226 @@
+"""From an image of any size to instances that may overlap: SAM asked tile by tile.
+
+Tiles overlap by half; each prompt is asked in the tile in whose middle it lies, so that a cell cut by
+one tile's edge is seen whole by the next. Prompts are the peaks of the centre head, or a grid
+(CellSeg1's mode). Masks are judged by the predicted IoU before they are drawn and by stability before
+they are enlarged; only survivors get pixels at full resolution, inside their own boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from peft import PeftModel
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from glioma_hf.instances import Instances, check_size
+from glioma_hf.models.base import Progress, no_progress
+from glioma_hf.models.sam.lora import unwrap
+from glioma_hf.models.sam.network import CellSam
+from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
+from glioma_hf.rle import BoxMask
+
+SETTINGS_FILE = "generation.json"  # beside the adapter
+
+
+class GenerationSettings(BaseModel):
+    """How masks are asked for and which are kept; thresholds are to be chosen on validation data."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompts: Literal["centres", "grid"] = "centres"
+    centre_threshold: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
+    points_per_side: int = Field(32, ge=1)  # of the grid in one tile
+    score_threshold: float = Field(0.5, ge=0, le=1)  # predicted IoU
+    stability_threshold: float = Field(0.6, ge=0, le=1)
+    stability_offset: float = Field(0.8, ge=0)  # of the logits, up and down
+    largest_iou: float = Field(0.35, ge=0, le=1)  # two masks of more are one cell; CellSeg1 has 0.05
+    largest_cover: float = Field(0.7, ge=0, le=1)  # of the smaller of two masks
+    smallest_area: int = Field(60, ge=0)  # pixels
+    largest_area_share: float = Field(0.6, ge=0, le=1)  # of a tile
+    tile_batch: int = Field(4, ge=1)
+    point_batch: int = Field(16, ge=1)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    top: int
+    left: int
+    own: tuple[float, float, float, float]  # top, left, bottom, right of the part whose prompts it answers
+
+
+class SamSegmenter:
+    """A `Segmenter` around a SAM, with or without an adapter.
+
+    Example:
+        segmenter = SamSegmenter(load_base())
+        cells = segmenter.segment(read_image("cells.tif"))
+    """
+
+    def __init__(self, model: CellSam | PeftModel, settings: GenerationSettings | None = None):
+        self.model = unwrap(model).eval()
+        self.settings = settings or GenerationSettings()
+        if self.settings.prompts == "centres" and not self.model.config.centres_trained:
+            self.settings = self.settings.model_copy(update={"prompts": "grid"})
+        self.device = next(self.model.parameters()).device
+        self.fast = has_fast_bfloat16(self.device)
+
+    def segment(self, image: np.ndarray, progress: Progress = no_progress) -> Instances:
+        """Instances of an image, best score first; see `Segmenter`."""
+        return keep_best(self.candidates(image, progress), self.settings)
+
+    @torch.inference_mode()
+    def candidates(self, image: np.ndarray, progress: Progress = no_progress) -> Instances:
+        """Every mask that passes the thresholds of `settings`, before `keep_best` compares them."""
+        height, width = check_size(image.shape[:2])
+        side = self.model.tile
+        grey = raise_contrast(image)
+        missing = max(0, side - height), max(0, side - width)
+        mode: Literal["reflect", "edge"] = "reflect" if max(missing) < min(height, width) else "edge"
+        grey = np.pad(grey, ((0, missing[0]), (0, missing[1])), mode=mode)
+        tiles = _tiles(grey.shape, side)
+        masks: list[BoxMask] = []
+        scores: list[float] = []
+        for start in range(0, len(tiles), self.settings.tile_batch):
+            batch = tiles[start : start + self.settings.tile_batch]
+            pixels = np.stack([grey[t.top : t.top + side, t.left : t.left + side] for t in batch])
+            for mask, score in self._masks_of_tiles(batch, torch.from_numpy(pixels).to(self.device)):
+                masks.append(mask)
+                scores.append(score)
+            progress((start + len(batch)) / len(tiles))
+        return Instances.from_box_masks(masks, (height, width), scores=np.array(scores))
+
+    def _masks_of_tiles(self, tiles: list[_Tile], pixels: Tensor) -> Iterator[tuple[BoxMask, float]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+            embeddings = self.model.encode(to_pixels(pixels))
+            points = self._prompts(embeddings, tiles)
+            for number, tile in enumerate(tiles):
+                for chunk in points[number].split(self.settings.point_batch):
+                    yield from self._masks_of_points(embeddings[number : number + 1], chunk, tile)
+
+    def _prompts(self, embeddings: Tensor, tiles: list[_Tile]) -> list[Tensor]:
+        """Points (P, 2) in pixels of each tile, inside the part it answers for."""
+        if self.settings.prompts == "centres":
+            heat = torch.sigmoid(self.model.centre_head(embeddings).float())
+            peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat >= self.settings.centre_threshold)
+            stride = self.model.tile / heat.shape[-1]
+            found = [torch.nonzero(p).flip(1) * stride + stride / 2 for p in peaks]
+        else:
+            step = self.model.tile / self.settings.points_per_side
+            axis = (torch.arange(self.settings.points_per_side, device=self.device) + 0.5) * step
+            grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
+            found = [grid] * len(tiles)
+        return [_inside(points.float(), tile) for points, tile in zip(found, tiles, strict=True)]
+
+    def _masks_of_points(self, embedding: Tensor, points: Tensor, tile: _Tile) -> Iterator[tuple[BoxMask, float]]:
+        settings, side = self.settings, self.model.tile
+        if not len(points):
+            return
+        tokens, features, quality = self.model.attend(embedding, points[None])
+        quality = quality[0].float()
+        kept = quality >= settings.score_threshold
+        if not kept.any():
+            return
+        logits = self.model.upscale(tokens[0, kept], features[0, kept]).float()
+        quality = quality[kept]
+        wide = (logits > -settings.stability_offset).sum((1, 2))
+        narrow = (logits > settings.stability_offset).sum((1, 2))
+        scale = (side / logits.shape[-1]) ** 2
+        area = (logits > 0).sum((1, 2)) * scale
+        kept = (
+            (narrow / wide.clamp(min=1) >= settings.stability_threshold)
+            & (area >= settings.smallest_area)
+            & (area <= settings.largest_area_share * side**2)
+        )
+        for mask, score in zip(logits[kept], quality[kept].tolist(), strict=True):
+            box_mask = _enlarge(mask, side)
+            if box_mask is not None:
+                part, (top, left) = box_mask
+                yield (part, (top + tile.top, left + tile.left)), min(max(score, 0.0), 1.0)
+
+
+def keep_best(found: Instances, settings: GenerationSettings) -> Instances:
+    """Best score first, without masks below the thresholds or overlapping a better one too far.
+
+    Overlap is allowed up to `largest_iou` of both and `largest_cover` of the smaller mask.
+    """
+    scores = np.zeros(0) if found.scores is None else found.scores
+    found = found.select((scores >= settings.score_threshold) & (found.areas >= max(1, settings.smallest_area)))
+    if not len(found):
+        return found
+    assert found.scores is not None
+    found = found.select(np.argsort(-found.scores, kind="stable"))
+    iou, areas = found.iou(found), found.areas
+    shared = iou / (1 + iou) * (areas[:, None] + areas[None])
+    clash = (iou > settings.largest_iou) | (shared > settings.largest_cover * np.minimum(areas[:, None], areas[None]))
+    kept = np.ones(len(found), bool)
+    for i in range(len(found)):
+        if kept[i]:
+            kept[i + 1 :] &= ~clash[i, i + 1 :]
+    best = found.select(kept)
+    return Instances.from_rles(best.rles, best.size, best.categories, best.scores)  # ids by rank
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth it there: tensor cores, or a CPU that multiplies in it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def best_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _tiles(shape: tuple[int, ...], side: int) -> list[_Tile]:
+    """Half-overlapping tiles that cover the image; the parts they answer for meet without gaps."""
+    tops, lefts = (_starts(length, side) for length in shape)
+    tiles = []
+    for row, top in enumerate(tops):
+        for column, left in enumerate(lefts):
+            own = (
+                -np.inf if row == 0 else (tops[row - 1] + top + side) / 2,
+                -np.inf if column == 0 else (lefts[column - 1] + left + side) / 2,
+                np.inf if row == len(tops) - 1 else (top + tops[row + 1] + side) / 2,
+                np.inf if column == len(lefts) - 1 else (left + lefts[column + 1] + side) / 2,
+            )
+            tiles.append(_Tile(top, left, own))
+    return tiles
+
+
+def _starts(length: int, side: int) -> list[int]:
+    count = max(1, int(np.ceil((length - side) / (side / 2))) + 1)
+    return [round(float(v)) for v in np.linspace(0, length - side, count)] if count > 1 else [0]
+
+
+def _inside(points: Tensor, tile: _Tile) -> Tensor:
+    x, y = points[:, 0] + tile.left, points[:, 1] + tile.top
+    top, left, bottom, right = tile.own
+    return points[(y >= top) & (y < bottom) & (x >= left) & (x < right)]
+
+
+def _enlarge(logits: Tensor, side: int) -> BoxMask | None:
+    """The mask at the tile's resolution inside its own box, its largest part alone; None for an empty one."""
+    rows, columns = torch.nonzero(logits > 0, as_tuple=True)
+    if not len(rows):
+        return None
+    factor = side // logits.shape[-1]
+    top, bottom = max(int(rows.min()) - 1, 0), int(rows.max()) + 2
+    left, right = max(int(columns.min()) - 1, 0), int(columns.max()) + 2
+    near = logits[None, None, top:bottom, left:right]
+    full = F.interpolate(near, scale_factor=factor, mode="bilinear", align_corners=False)[0, 0] > 0
+    mask = full.cpu().numpy()
+    parts, count = ndimage.label(mask)
+    if count == 0:
+        return None
+    if count > 1:
+        mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return ndimage.binary_fill_holes(mask), (top * factor, left * factor)

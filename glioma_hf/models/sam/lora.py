@@ -1,0 +1,133 @@
+"""LoRA on SAM as CellSeg1 has it: queries and values of every attention, keys left alone.
+
+The image encoder computes q, k and v in one fused layer. It is split in three (with the very same
+output) so that `peft` can put an adapter of its own on q and on v; `fuse_qkv` undoes that after merging.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from glioma_hf.errors import InputError
+from glioma_hf.models.sam.network import EMBEDDED, WEIGHTS, CellSam
+
+TARGETS = r".*(vision_encoder|mask_decoder).*\.(q_proj|v_proj)"
+
+
+class LoraSettings(BaseModel):
+    """The adapter's size: the paper's values (CellSeg1) by default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rank: int = Field(4, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    centre_head: bool = True  # train the head that finds prompts, whole, beside the adapter
+
+
+class SplitQkv(nn.Module):
+    """A fused qkv layer as three layers; same input, same output."""
+
+    def __init__(self, fused: nn.Linear):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = (_slice(fused, part) for part in range(3))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., 3C)."""
+        return torch.cat([self.q_proj(hidden), self.k_proj(hidden), self.v_proj(hidden)], -1)
+
+    def fused(self) -> nn.Linear:
+        """The one layer again, with whatever was merged into the three."""
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        fused = nn.Linear(self.q_proj.in_features, 3 * self.q_proj.out_features, dtype=self.q_proj.weight.dtype)
+        with torch.no_grad():
+            fused.weight.copy_(torch.cat([layer.weight for layer in layers]))
+            fused.bias.copy_(torch.cat([layer.bias for layer in layers]))
+        return fused
+
+
+def _slice(fused: nn.Linear, part: int) -> nn.Linear:
+    """One third of a fused qkv layer (SAM's have a bias)."""
+    width = fused.out_features // 3
+    layer = nn.Linear(fused.in_features, width, dtype=fused.weight.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(fused.weight[part * width : (part + 1) * width])
+        layer.bias.copy_(fused.bias[part * width : (part + 1) * width])
+    return layer
+
+
+def split_qkv(model: CellSam) -> CellSam:
+    """Split the fused qkv layers of the image encoder in place; returns the model."""
+    for layer in model.vision_encoder.layers:
+        if isinstance(layer.attn.qkv, nn.Linear):
+            layer.attn.qkv = SplitQkv(layer.attn.qkv)
+    return model
+
+
+def fuse_qkv(model: CellSam) -> CellSam:
+    """Undo `split_qkv` in place, once adapters are merged; returns the model, an ordinary SAM again."""
+    for layer in model.vision_encoder.layers:
+        if isinstance(layer.attn.qkv, SplitQkv):
+            layer.attn.qkv = layer.attn.qkv.fused()
+    return model
+
+
+def load_base(name: str | Path = EMBEDDED) -> CellSam:
+    """A SAM by name: `embedded`, a folder, or a repository on the Hub such as `facebook/sam-vit-base`.
+
+    Safetensors only. Raises `InputError` where there is no such model.
+    """
+    path = WEIGHTS if str(name) == EMBEDDED else Path(name)
+    source = str(path) if path.is_dir() else str(name)
+    try:
+        return CellSam.from_pretrained(source, dtype=torch.float32, use_safetensors=True).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"the model {name} can't be loaded ({reason}); give 'embedded', a folder or a Hub name"
+        ) from None
+
+
+def add_adapter(model: CellSam, settings: LoraSettings | None = None) -> PeftModel:
+    """A fresh LoRA adapter around a base; its forward pass still equals the base's."""
+    settings = settings or LoraSettings()
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.rank,
+        lora_dropout=settings.dropout,
+        target_modules=TARGETS,
+        modules_to_save=["centre_head"] if settings.centre_head else None,
+    )
+    return get_peft_model(split_qkv(model), config)
+
+
+def load_adapter(model: CellSam, folder: str | Path) -> PeftModel:
+    """A base with the adapter that lies in `folder`. Raises `InputError` where it doesn't fit or isn't one."""
+    folder = Path(folder)
+    if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
+        raise InputError(f"{folder}: no adapter (adapter_config.json and adapter_model.safetensors) lies there")
+    try:
+        adapted = PeftModel.from_pretrained(split_qkv(model), str(folder))
+    except (RuntimeError, ValueError, KeyError, OSError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{folder}: the adapter doesn't fit the model ({reason}); give the base it was made for"
+        ) from None
+    if adapted.peft_config["default"].modules_to_save:
+        model.config.centres_trained = True
+    return adapted.eval()
+
+
+def unwrap(model: CellSam | PeftModel) -> CellSam:
+    """The `CellSam` inside, whose layers carry the adapter."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def merge(adapted: PeftModel) -> CellSam:
+    """The adapter's weights added into the base's: a plain SAM that gives the same masks."""
+    return fuse_qkv(adapted.merge_and_unload())
