@@ -7,6 +7,7 @@ large or damaged are refused with an `InputError` that names the archive and the
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
@@ -55,7 +56,7 @@ class Archive:
             raise InputError(f"{self.path}: {name} holds {size} bytes, more than the {MAX_MEMBER_BYTES} allowed")
         try:
             return file.read_bytes() if self._zip is None else self._zip.read(name)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError, ValueError) as error:
             raise InputError(f"{self.path}: {name} can't be read ({error}); get the archive again") from None
 
     def close(self) -> None:

@@ -110,14 +110,15 @@ class SamSegmenter:
         if self.settings.prompts == "centres":
             heat = torch.sigmoid(self.model.centre_head(embeddings).float())
             peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat >= self.settings.centre_threshold)
-            stride = self.model.tile / heat.shape[-1]
+            # A peak may move by a cell of the heat map between tiles: both answer there, lest neither does.
+            stride = margin = self.model.tile / heat.shape[-1]
             found = [torch.nonzero(p).flip(1) * stride + stride / 2 for p in peaks]
         else:
             step = self.model.tile / self.settings.points_per_side
             axis = (torch.arange(self.settings.points_per_side, device=self.device) + 0.5) * step
             grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
-            found = [grid] * len(tiles)
-        return [_inside(points.float(), tile) for points, tile in zip(found, tiles, strict=True)]
+            found, margin = [grid] * len(tiles), 0.0
+        return [_inside(points.float(), tile, margin) for points, tile in zip(found, tiles, strict=True)]
 
     def _masks_of_points(self, embedding: Tensor, points: Tensor, tile: _Tile) -> Iterator[tuple[BoxMask, float]]:
         settings, side = self.settings, self.model.tile
@@ -201,10 +202,10 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(float(v)) for v in np.linspace(0, length - side, count)] if count > 1 else [0]
 
 
-def _inside(points: Tensor, tile: _Tile) -> Tensor:
+def _inside(points: Tensor, tile: _Tile, margin: float = 0.0) -> Tensor:
     x, y = points[:, 0] + tile.left, points[:, 1] + tile.top
     top, left, bottom, right = tile.own
-    return points[(y >= top) & (y < bottom) & (x >= left) & (x < right)]
+    return points[(y >= top - margin) & (y < bottom + margin) & (x >= left - margin) & (x < right + margin)]
 
 
 def _enlarge(logits: Tensor, side: int) -> BoxMask | None:

@@ -6,12 +6,12 @@ output) so that `peft` can put an adapter of its own on q and on v; `fuse_qkv` u
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from glioma_hf.errors import InputError
@@ -86,7 +86,7 @@ def load_base(name: str | Path = EMBEDDED) -> CellSam:
     source = str(path) if path.is_dir() else str(name)
     try:
         return CellSam.from_pretrained(source, dtype=torch.float32, use_safetensors=True).eval()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"the model {name} can't be loaded ({reason}); give 'embedded', a folder or a Hub name"
@@ -113,7 +113,7 @@ def load_adapter(model: CellSam, folder: str | Path) -> PeftModel:
         raise InputError(f"{folder}: no adapter (adapter_config.json and adapter_model.safetensors) lies there")
     try:
         adapted = PeftModel.from_pretrained(split_qkv(model), str(folder))
-    except (RuntimeError, ValueError, KeyError, OSError, json.JSONDecodeError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"{folder}: the adapter doesn't fit the model ({reason}); give the base it was made for"

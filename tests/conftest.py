@@ -1,0 +1,43 @@
+"""What several tests share: a small generated archive, the real T98G images where they are, a tiny SAM."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import pytest
+
+from glioma_hf.data.synthetic import SceneConfig
+from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
+
+ROOT = Path(__file__).parents[1]
+T98G = ROOT.parent / "shared" / "data" / "t98g"
+FACTS = ROOT.parent / "shared" / "facts"
+
+
+@pytest.fixture(scope="session")
+def t98g() -> Path:
+    """The folder of real T98G images in the archive's layout."""
+    if not T98G.is_dir():
+        pytest.skip("the real T98G images are not beside the checkout (../shared/data/t98g)")
+    return T98G
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated archive: 2 train, 1 validation, 2 test and 1 gen image of 256 x 192 pixels."""
+    path = tmp_path_factory.mktemp("archive") / "dataset.zip"
+    scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
+    write_synthetic_archive(path, 5, SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene))
+    return path
+
+
+@pytest.fixture
+def tiny_model():
+    """A SAM of 64-pixel tiles with start values, small enough to train in a second."""
+    from glioma_hf.models.sam.network import new_model, small_config
+
+    return new_model(small_config(64, 32, 2, 2, 32), seed=0).eval()

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from glioma_hf import InputError, Instances
+from glioma_hf.models.base import Segmenter
+from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, _inside, _tiles, keep_best
+from glioma_hf.models.sam.preprocess import raise_contrast
+from tests.strategies import square
+
+LOOSE = GenerationSettings(score_threshold=0, stability_threshold=0, smallest_area=1, largest_area_share=1)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (65, 200), (64, 95), (130, 128), (300, 111)])
+def test_every_point_is_answered_by_exactly_one_tile_that_holds_it(shape):
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
+    everywhere = torch.tensor(np.stack([columns.ravel(), rows.ravel()], 1), dtype=torch.float32)
+    answered = np.zeros(shape, int)
+    for tile in _tiles(shape, 64):
+        own = _inside(everywhere - torch.tensor([tile.left, tile.top]), tile)
+        assert len(own) == 0 or (own.min() >= 0 and own.max() < 64)
+        x, y = (own + torch.tensor([tile.left, tile.top])).long().T.numpy()
+        answered[y, x] += 1
+    assert (answered == 1).all()
+
+
+class Painter(torch.nn.Module):
+    """Stands in for SAM: a bright pixel of the image is a cell's centre, the cell a disc of radius 9."""
+
+    tile = 64
+
+    def __init__(self):
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+        self.config = type("Config", (), {"centres_trained": True})()
+
+    def encode(self, pixels):
+        return pixels[:, :1]
+
+    def centre_head(self, embedding):
+        peaks = torch.nn.functional.max_pool2d(embedding, 4)[:, 0]
+        return torch.where(peaks > peaks.flatten(1).median(1).values[:, None, None] + 0.5, 4.0, -9.0)
+
+    def attend(self, embedding, points):
+        y, x = torch.meshgrid(torch.arange(32.0) * 2 + 1, torch.arange(32.0) * 2 + 1, indexing="ij")
+        distance = torch.hypot(x - points[0, :, 0, None, None], y - points[0, :, 1, None, None])
+        return points, (9 - distance)[None], torch.full(points.shape[:2], 0.9)
+
+    def upscale(self, tokens, features):
+        return features
+
+
+@pytest.mark.parametrize("size", [(40, 50), (64, 64), (150, 201)])
+def test_cells_are_found_once_wherever_tiles_end(size):
+    image = np.full(size, 100, np.uint8)
+    centres = [(int(y), int(x)) for y in range(12, size[0] - 9, 22) for x in range(12, size[1] - 9, 22)]
+    for y, x in centres:
+        image[y, x] = 255
+    found = SamSegmenter(Painter(), LOOSE).segment(image)
+    assert len(found) == len(centres)
+    for mask, (top, left) in found.box_masks():
+        middle = np.array([top, left]) + np.array(mask.shape) / 2
+        assert min(np.hypot(*(middle - c)) for c in centres) < 4
+        assert 150 < mask.sum() < 330
+
+
+def test_it_is_a_segmenter_whose_result_has_scores_best_first(tiny_model):
+    segmenter = SamSegmenter(tiny_model, LOOSE)
+    assert isinstance(segmenter, Segmenter)
+    assert segmenter.settings.prompts == "grid"  # the head was never trained
+    seen = []
+    image = np.random.default_rng(0).integers(0, 255, (70, 90), dtype=np.uint8)
+    small = SamSegmenter(tiny_model, LOOSE.model_copy(update={"points_per_side": 4}))
+    found = small.segment(image, seen.append)
+    assert found.size == (70, 90)
+    assert (np.diff(found.scores) <= 0).all()
+    assert seen[-1] == 1
+    assert found == small.segment(image)
+
+
+def test_image_smaller_than_a_tile_and_colour(tiny_model):
+    few = LOOSE.model_copy(update={"points_per_side": 4})
+    grey = np.random.default_rng(0).integers(0, 255, (9, 30), dtype=np.uint8)
+    colour = np.repeat(grey[..., None], 3, 2)
+    assert SamSegmenter(tiny_model, few).segment(grey) == SamSegmenter(tiny_model, few).segment(colour)
+
+
+def test_progress_may_stop_the_work(tiny_model):
+    def stop(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SamSegmenter(tiny_model, LOOSE).segment(np.zeros((64, 64), np.uint8), stop)
+
+
+def test_keep_best_allows_overlap_up_to_its_limits():
+    # Of 100 pixels each: the second shares 40 with the first (IoU 0.25), the third 80 (IoU 0.67).
+    cells = Instances.from_polygons(
+        [square(0, 0, 10), square(6, 0, 10), square(2, 0, 10)], (20, 20), scores=[0.9, 0.8, 0.7]
+    )
+
+    def kept(**changes) -> list[float]:
+        settings = GenerationSettings(score_threshold=0.1, smallest_area=1, **changes)
+        return keep_best(cells, settings).scores.tolist()
+
+    assert kept(largest_iou=0.35, largest_cover=0.7) == [0.9, 0.8]
+    assert kept(largest_iou=0.2, largest_cover=1) == [0.9]
+    assert kept(largest_iou=1, largest_cover=0.3) == [0.9]
+    assert kept(largest_iou=1, largest_cover=1) == [0.9, 0.8, 0.7]
+    assert keep_best(cells, GenerationSettings(score_threshold=0.75, smallest_area=101)).scores is not None
+
+
+def test_settings_refuse_what_makes_no_sense():
+    with pytest.raises(ValueError, match="score_threshold"):
+        GenerationSettings(score_threshold=1.2)
+
+
+def test_contrast_is_anchored_at_the_background_whatever_the_microscope():
+    image = np.random.default_rng(0).normal(120, 3, (50, 60))
+    image[:5] = 30
+    eight = np.clip(image, 0, 255).astype(np.uint8)
+    sixteen = eight.astype(np.uint16) * 137 + 5
+    assert raise_contrast(eight).dtype == np.float32
+    np.testing.assert_allclose(raise_contrast(eight), raise_contrast(sixteen), atol=1e-5)
+    assert np.median(raise_contrast(eight)) == 0.5
+    assert raise_contrast(np.zeros((4, 4))).tolist() == [[0.5] * 4] * 4
+
+
+def test_an_image_out_of_bounds(tiny_model):
+    with pytest.raises(InputError, match="out of bounds"):
+        SamSegmenter(tiny_model).segment(np.zeros((0, 5), np.uint8))

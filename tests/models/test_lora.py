@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+from transformers import SamModel
+
+from glioma_hf import InputError
+from glioma_hf.models.sam.lora import (
+    LoraSettings,
+    SplitQkv,
+    add_adapter,
+    fuse_qkv,
+    load_adapter,
+    load_base,
+    merge,
+    split_qkv,
+)
+from glioma_hf.models.sam.network import WEIGHTS, CellSam
+from glioma_hf.models.sam.train import QUICK, save_adapter
+
+
+@pytest.fixture
+def probe():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, 64, 64, generator=generator), torch.rand(2, 3, 2, generator=generator) * 64
+
+
+@torch.no_grad()
+def outputs(model, probe):
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return model.eval().decode(model.encode(probe[0]), probe[1])
+
+
+def perturb(adapted):
+    """An adapter that was trained, as far as the algebra goes."""
+    torch.manual_seed(3)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return adapted
+
+
+def test_decoding_in_two_steps_is_sams_decoding(tiny_model, probe):
+    pixels, points = probe
+    with torch.no_grad():
+        expected = tiny_model(
+            pixel_values=pixels,
+            input_points=points[:, :, None],
+            input_labels=torch.ones(2, 3, 1, dtype=torch.int64),
+            multimask_output=False,
+        )
+    masks, quality = outputs(tiny_model, probe)
+    torch.testing.assert_close(masks, expected.pred_masks[:, :, 0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(quality, expected.iou_scores[:, :, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_splitting_qkv_changes_nothing_and_is_undone(tiny_model, probe):
+    before = outputs(tiny_model, probe)
+    assert all(torch.equal(a, b) for a, b in zip(before, outputs(split_qkv(tiny_model), probe), strict=True))
+    assert isinstance(tiny_model.vision_encoder.layers[0].attn.qkv, SplitQkv)
+    assert all(torch.equal(a, b) for a, b in zip(before, outputs(fuse_qkv(tiny_model), probe), strict=True))
+    assert isinstance(tiny_model.vision_encoder.layers[0].attn.qkv, torch.nn.Linear)
+
+
+def test_fresh_adapter_equals_the_base_bit_for_bit(tiny_model, probe):
+    before = outputs(tiny_model, probe)
+    assert all(torch.equal(a, b) for a, b in zip(before, outputs(add_adapter(tiny_model), probe), strict=True))
+
+
+def test_adapter_sits_on_q_and_v_everywhere_and_never_on_k(tiny_model):
+    adapted = add_adapter(tiny_model, LoraSettings(rank=3))
+    places = {n.split(".lora_A")[0] for n, _ in adapted.named_parameters() if "lora_A" in n}
+    assert all(p.endswith(("q_proj", "v_proj")) for p in places)
+    # 2 encoder layers; in the decoder 2 blocks of 3 attentions and a final one.
+    assert len([p for p in places if "vision_encoder" in p]) == 2 * 2
+    assert len([p for p in places if "mask_decoder" in p]) == 2 * (2 * 3 + 1)
+    trained = {n for n, p in adapted.named_parameters() if p.requires_grad}
+    assert all("lora_" in n or "centre_head" in n for n in trained)
+    assert all(p.shape[0] == 3 for n, p in adapted.named_parameters() if "lora_A" in n)
+
+
+def test_saved_and_loaded_adapter_gives_the_same(tiny_model, probe, tmp_path):
+    base = copy.deepcopy(tiny_model)
+    adapted = perturb(add_adapter(tiny_model))
+    save_adapter(adapted, tmp_path / "adapter", "embedded", QUICK)
+    again = load_adapter(base, tmp_path / "adapter")
+    assert all(torch.equal(a, b) for a, b in zip(outputs(adapted, probe), outputs(again, probe), strict=True))
+    assert (
+        json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "embedded"
+    )
+    assert base.config.centres_trained
+
+
+def test_merged_adapter_is_a_plain_sam_with_the_same_masks(tiny_model, probe, tmp_path):
+    adapted = perturb(add_adapter(tiny_model))
+    before = outputs(adapted, probe)
+    merged = merge(adapted)
+    for a, b in zip(before, outputs(merged, probe), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    merged.save_pretrained(tmp_path / "merged")
+    plain = SamModel.from_pretrained(tmp_path / "merged")
+    with torch.no_grad():
+        embedding = plain.get_image_embeddings(probe[0])
+        torch.testing.assert_close(embedding, merged.encode(probe[0]), rtol=1e-5, atol=1e-5)
+
+
+def test_plain_sam_checkpoint_loads_without_a_trained_head(tiny_model, tmp_path):
+    plain = SamModel(tiny_model.config)
+    plain.config.centres_trained = False
+    plain.save_pretrained(tmp_path / "plain")
+    loaded = load_base(tmp_path / "plain")
+    assert not loaded.config.centres_trained
+
+
+def test_embedded_model_is_small_and_half_precision():
+    from safetensors import safe_open
+
+    weights = WEIGHTS / "model.safetensors"
+    assert weights.stat().st_size <= 16e6
+    with safe_open(weights, "pt") as file:
+        assert {str(file.get_tensor(k).dtype) for k in file.keys()} == {"torch.float16"}  # noqa: SIM118
+    model = load_base()
+    assert isinstance(model, CellSam)
+    assert model.config.centres_trained
+
+
+def test_bad_models_and_adapters_are_named(tiny_model, tmp_path):
+    with pytest.raises(InputError, match="the model nobody/nothing can't be loaded"):
+        load_base("nobody/nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no adapter"):
+        load_adapter(tiny_model, tmp_path / "empty")
+    adapted = add_adapter(copy.deepcopy(tiny_model), LoraSettings(rank=2))
+    save_adapter(adapted, tmp_path / "other", "embedded", QUICK)
+    with pytest.raises(InputError, match="the adapter doesn't fit"):
+        load_adapter(load_base(), tmp_path / "other")
+    (tmp_path / "other" / "adapter_model.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="the adapter doesn't fit"):
+        load_adapter(tiny_model, tmp_path / "other")

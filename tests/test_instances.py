@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco
+
+from glioma_hf import InputError, Instances
+from glioma_hf.instances import MAX_PIXELS
+from glioma_hf.rle import run_lengths
+from tests.strategies import instances, square, stacks
+
+
+def dense(found: Instances) -> np.ndarray:
+    return np.stack(list(found.to_masks())) if len(found) else np.zeros((0, *found.size), bool)
+
+
+@given(stacks())
+def test_masks_go_in_and_come_out_the_same(stack):
+    assert np.array_equal(dense(instances(stack)), stack)
+
+
+@given(stacks())
+def test_rles_are_those_of_pycocotools(stack):
+    expected = [coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"] for mask in stack]
+    assert [rle["counts"] for rle in instances(stack).rles] == expected
+
+
+@given(stacks())
+def test_areas_boxes_and_iou_agree_with_dense_counting(stack):
+    found = instances(stack)
+    assert found.areas.tolist() == [int(m.sum()) for m in stack]
+    for mask, (x, y, w, h) in zip(stack, found.boxes, strict=True):
+        rows, columns = np.nonzero(mask)
+        if len(rows):
+            assert (x, y, w, h) == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+    for i, a in enumerate(stack):
+        for j, b in enumerate(stack):
+            union = (a | b).sum()
+            assert found.iou(found)[i, j] == pytest.approx((a & b).sum() / union if union else 0)
+
+
+@given(stacks())
+def test_polygons_rasterise_back_to_the_same_pixels(stack):
+    found = instances(stack)
+    filled = found.select(found.areas > 0)
+    assert [r["counts"] for r in Instances.from_polygons(filled.to_polygons(), found.size).rles] == [
+        r["counts"] for r in filled.rles
+    ]
+
+
+@given(stacks())
+def test_coco_json_round_trip_keeps_everything(stack):
+    n = len(stack)
+    found = instances(stack, categories=range(n), scores=np.linspace(0, 1, n) if n else None, ids=range(10, 10 + n))
+    again = Instances.from_coco(json.loads(json.dumps(found.to_coco(3))), found.size)
+    assert again == found
+
+
+@given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 4)))
+def test_label_map_round_trip(labels):
+    found = Instances.from_label_map(labels)
+    ids = np.r_[0, found.ids]
+    assert np.array_equal(ids[found.to_label_map()], labels)
+
+
+@given(stacks(), st.data())
+def test_crop_is_the_window_of_each_mask(stack, data):
+    height, width = stack.shape[1:]
+    top, left = data.draw(st.integers(-3, height - 1)), data.draw(st.integers(-3, width - 1))
+    h, w = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 8))
+    padded = np.pad(stack, ((0, 0), (3, 12), (3, 12)))
+    expected = padded[:, top + 3 : top + 3 + h, left + 3 : left + 3 + w]
+    assert np.array_equal(dense(instances(stack).crop(top, left, h, w)), expected[expected.any((1, 2))])
+
+
+@given(stacks(), st.integers(0, 3))
+def test_touching_border_sees_the_outer_frame(stack, width):
+    inner = np.zeros(stack.shape[1:], bool)
+    inner[width : stack.shape[1] - width or None, width : stack.shape[2] - width or None] = True
+    if width * 2 >= min(inner.shape):
+        inner[:] = False
+    assert instances(stack).touching_border(width).tolist() == [bool((m & ~inner).any()) for m in stack]
+
+
+@given(stacks())
+def test_flatten_gives_each_pixel_to_the_first_object(stack):
+    flat = dense(instances(stack).flatten())
+    assert (flat.sum(0) <= 1).all()
+    expected = stack & (np.cumsum(stack, axis=0) == 1)
+    assert np.array_equal(flat, expected)
+
+
+@given(stacks(), st.randoms(use_true_random=False))
+def test_flatten_by_priority_is_flatten_of_the_reordered(stack, random):
+    order = list(range(len(stack)))
+    random.shuffle(order)
+    flat = dense(instances(stack).flatten(order))
+    assert np.array_equal(flat[order], dense(instances(stack[order]).flatten()))
+
+
+@given(stacks())
+def test_flattening_twice_changes_nothing(stack):
+    once = instances(stack).flatten()
+    assert once.flatten() == once
+
+
+@given(stacks(), st.integers(0, 4), st.integers(0, 4))
+def test_box_masks_place_back_anywhere(stack, down, right):
+    found = instances(stack)
+    size = (found.size[0] + down, found.size[1] + right)
+    moved = Instances.from_box_masks([(m, (t + down, x + right)) for m, (t, x) in found.box_masks()], size)
+    assert np.array_equal(dense(moved), np.pad(stack, ((0, 0), (down, 0), (right, 0))))
+
+
+def test_square_of_ten_pixels_has_a_hundred():
+    assert Instances.from_polygons([square(3, 4, 10)], (20, 20)).areas.tolist() == [100]
+
+
+def test_several_polygons_make_one_object():
+    cell = Instances.from_polygons([[*square(1, 1, 4), *square(10, 1, 4)]], (20, 20))
+    assert len(cell) == 1
+    assert cell.areas.tolist() == [32]
+
+
+def test_uncompressed_rle_is_read():
+    mask = np.array([[0, 1], [1, 1]], bool)
+    cell = Instances.from_coco([{"id": 5, "segmentation": {"size": [2, 2], "counts": [1, 3]}}], (2, 2))
+    assert np.array_equal(next(cell.to_masks()), mask)
+    assert cell.ids.tolist() == [5]
+
+
+def test_more_than_256_objects_keep_their_areas():
+    found = Instances.from_polygons([square(1 + i % 3, 1, 2 + i % 5) for i in range(700)], (16, 16))
+    assert found.areas.tolist() == [(2 + i % 5) ** 2 for i in range(700)]
+
+
+def test_full_size_image_needs_no_dense_stack(monkeypatch):
+    monkeypatch.setattr(coco, "decode", lambda *a: pytest.fail("an RLE was decoded to its whole image"))
+    cells = Instances.from_polygons([square(12.5 * i, 9.5 * i, 30) for i in range(190)], (1944, 2592))
+    assert len(cells.crop(500, 500, 512, 512)) > 10
+    assert cells.flatten().areas.sum() == (cells.to_label_map() > 0).sum()
+
+
+def test_it_is_immutable():
+    cells = Instances.from_polygons([square(1, 1, 4)], (9, 9))
+    with pytest.raises(AttributeError):
+        cells.size = (3, 3)
+    with pytest.raises(ValueError, match="read-only"):
+        cells.categories[0] = 1
+
+
+def test_select_keeps_columns_together():
+    cells = Instances.from_polygons(
+        [square(1, 1, 2), square(1, 1, 3), square(1, 1, 4)], (9, 9), categories=[4, 5, 6], scores=[0.1, 0.2, 0.3]
+    )
+    picked = cells.select([2, 0])
+    assert (picked.areas.tolist(), picked.categories.tolist(), picked.scores.tolist(), picked.ids.tolist()) == (
+        [16, 4],
+        [6, 4],
+        [0.3, 0.1],
+        [2, 0],
+    )
+
+
+def test_run_lengths_agree_with_uncompressed_counts():
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 1), (3, 5), (70, 50), (2000, 40)):
+        mask = rng.random((height, width)) < 0.3
+        flat = np.r_[False, mask.ravel(order="F"), not mask[-1, -1]]
+        edges = np.flatnonzero(flat[1:] != flat[:-1])
+        expected = np.diff(np.r_[0, edges])
+        rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        assert run_lengths(rle).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "says"),
+    [
+        ([[1, 2, 3, 4]], "annotation 7: polygon 0 has 2 points, at least 3 are needed"),
+        ([[1, 2, 3, 4, 5]], "odd number"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "isn't a finite number"),
+        ([], "no segmentation"),
+        (None, "no segmentation"),
+        ([["a", "b"]], "isn't a flat list of numbers"),
+        ({"size": [3, 3], "counts": [9]}, r"size \[3, 3\], the image of \[8, 8\]"),
+        ({"size": [8, 8], "counts": [3, 4]}, "don't fill the image"),
+        ({"size": [8, 8], "counts": "04"}, "don't fill the image"),
+        ({"size": [8, 8], "counts": "\x7f"}, "can't be read"),
+        ({"size": [8, 8]}, "has no counts"),
+    ],
+)
+def test_bad_segmentations_are_named(segmentation, says):
+    with pytest.raises(InputError, match=says):
+        Instances.from_coco([{"id": 7, "segmentation": segmentation}], (8, 8))
+
+
+def test_other_bad_input():
+    with pytest.raises(InputError, match="out of bounds"):
+        Instances.empty((MAX_PIXELS, 2))
+    with pytest.raises(InputError, match="out of bounds"):
+        Instances.empty((0, 5))
+    with pytest.raises(InputError, match="2 scores for 1 objects"):
+        Instances.from_polygons([square(1, 1, 2)], (9, 9), scores=[1, 2])
+    with pytest.raises(InputError, match="different sizes"):
+        Instances.empty((3, 3)).iou(Instances.empty((3, 4)))
+    with pytest.raises(InputError, match="category 9"):
+        Instances.from_coco([{"id": 1, "category_id": 9, "segmentation": square(1, 1, 3)}], (9, 9), {1: 0})
+    with pytest.raises(InputError, match="1 of 2 objects have no score"):
+        Instances.from_coco([{"segmentation": square(1, 1, 3), "score": 1}, {"segmentation": square(1, 1, 3)}], (9, 9))
+    with pytest.raises(InputError, match="2-D integer"):
+        Instances.from_label_map(np.zeros((3, 3)))
+    with pytest.raises(InputError, match="each of the 1 objects once"):
+        Instances.from_polygons([square(1, 1, 2)], (9, 9)).to_label_map([0, 0])
