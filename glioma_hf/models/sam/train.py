@@ -171,11 +171,12 @@ class _CellTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        total = num_training_steps + 1
         self.lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer or self.optimizer,
             self.settings.learning_rate,
-            total_steps=num_training_steps + 1,
-            pct_start=self.settings.warm_up,
+            total_steps=total,
+            pct_start=min(1.0, max(self.settings.warm_up, 2 / total)),  # a warm-up of no step divides by zero
             cycle_momentum=False,
         )
         self._created_lr_scheduler = True

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+
+from glioma_hf import Instances
+from glioma_hf.draw import PREDICTION, REFERENCE, overlap_map, overlay
+from tests.strategies import square
+
+IMAGE = np.full((40, 40), 90, np.uint8)
+
+
+def test_outlines_lie_on_the_edges_and_nowhere_else():
+    cells = Instances.from_polygons([square(10, 10, 20)], (40, 40))
+    shown = np.asarray(overlay(IMAGE, references=cells, line=1))
+    coloured = (shown == REFERENCE).all(2)
+    # The edge runs between two pixels; either will do.
+    assert coloured[9:11, 15:25].any(0).all()
+    assert coloured[15:25, 9:11].any(1).all()
+    assert not coloured[:8].any()
+    assert (shown[20, 20] == 90).all()
+
+
+def test_overlap_is_tinted_and_predictions_lie_on_top():
+    cells = Instances.from_polygons([square(5, 5, 20), square(15, 15, 20)], (40, 40))
+    shown = np.asarray(overlay(IMAGE, predictions=cells, references=cells, line=1))
+    assert (shown == PREDICTION).all(2).any()
+    assert not (shown == REFERENCE).all(2).any()
+    assert (shown[20, 20] != 90).any()
+    assert (shown[10, 10] == 90).all()
+    assert overlap_map(cells)[20, 20] == 2
+
+
+def test_nothing_to_draw():
+    assert (np.asarray(overlay(IMAGE, Instances.empty((40, 40)))) == 90).all()
