@@ -19,9 +19,9 @@ def spheroid(rng: np.random.Generator, radius: float) -> np.ndarray:
 def spindle(rng: np.random.Generator, length: float, width: float) -> np.ndarray:
     """A convex type A cell drawn out along one axis, bent, with thin ends or protrusions."""
     t = np.linspace(-1, 1, 28)
-    body = rng.uniform(0.45, 1.0)  # how far the thick middle reaches
-    centre = rng.uniform(-0.3, 0.3)
-    tip = rng.uniform(0.06, 0.3)
+    body = rng.uniform(0.25, 1.0)  # how far the thick middle reaches
+    centre = rng.uniform(-0.45, 0.45)
+    tip = rng.uniform(2.5, 6) / width
     # Full around the middle, thinning to a tip that is never sharp.
     profile = tip + (1 - tip) * np.exp(-(np.abs((t - centre) / (body * 0.75)) ** rng.uniform(2.0, 3.5)))
     profile *= np.sqrt(np.clip(1 - np.abs(t) ** 6, 0, 1))
@@ -51,6 +51,28 @@ def flat(rng: np.random.Generator, radius: float) -> np.ndarray:
     points *= 1 + rng.normal(0, 0.02, (len(points), 1))
     points[:, 1] *= rng.uniform(0.45, 1.0)
     return points
+
+
+def stellate(rng: np.random.Generator, radius: float) -> np.ndarray:
+    """A type B cell with a small body and two to five arms that taper to blunt tips."""
+    arms = int(rng.integers(2, 6))
+    angles = (np.arange(arms) + rng.uniform(-0.38, 0.38, arms)) * 2 * np.pi / arms
+    reach = radius * rng.uniform(0.9, 3.0, arms)
+    body = radius * rng.uniform(0.3, 0.5)
+    blunt = rng.uniform(1.2, 2.6, arms)
+    points: list[np.ndarray] = []
+    t = np.linspace(0, 1, 12, endpoint=False)[:, None]
+    for i in range(arms):
+        j = (i + 1) % arms
+        here, there = (np.array([np.cos(a), np.sin(a)]) for a in (angles[i], angles[j]))
+        side = np.array([-here[1], here[0]]) * blunt[i], np.array([there[1], -there[0]]) * blunt[j]
+        start, end = here * reach[i] + side[0], there * reach[j] + side[1]
+        between = (angles[i] + angles[j] + (2 * np.pi if j == 0 else 0)) / 2
+        hollow = body * np.array([np.cos(between), np.sin(between)])
+        control = 2 * hollow - (start + end) / 2 * 0.35  # the curve passes near the body's edge
+        points.append((1 - t) ** 2 * start + 2 * t * (1 - t) * np.clip(control, -body, body) + t**2 * end)
+        points.append(end[None])
+    return np.concatenate(points)
 
 
 def soma(rng: np.random.Generator, outline: np.ndarray, share: float) -> np.ndarray:

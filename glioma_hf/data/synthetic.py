@@ -34,6 +34,7 @@ class SceneConfig(BaseModel):
     scale: tuple[float, float] = (0.9, 1.5)  # of all cells; at 1 a flat cell is some 60 px wide
     spheroids: float = 0.15  # share of the cells
     spindles: float = 0.45
+    stellate: float = 0.4  # share of the flat cells that have arms
     clustered: float = 0.6  # share of the cells placed beside another one
     largest_overlap: float = 0.3  # of a new cell's area
     halo: tuple[float, float] = (2.5, 8)  # reach of the halo, pixels
@@ -90,7 +91,8 @@ class _Painter:
         self.objects: list[SceneObject] = []
         self.places: list[tuple[np.ndarray, float]] = []  # centre and radius of each cell
         self.scale = rng.uniform(*config.scale)
-        self.thickness = rng.uniform(0.75, 1.3)
+        self.thickness = rng.uniform(0.75, 1.6)
+        self.looseness = rng.uniform(0, 1.6)  # pixels by which the annotator stays outside the visible edge
 
     def add_cell(self) -> None:
         rng = self.rng
@@ -98,7 +100,9 @@ class _Painter:
         if kind == 0:
             outline = cell_shapes.spheroid(rng, rng.uniform(9, 17))
         elif kind == 1:
-            outline = cell_shapes.spindle(rng, rng.uniform(48, 120), rng.uniform(14, 28))
+            outline = cell_shapes.spindle(rng, min(rng.lognormal(np.log(85), 0.35), 200), rng.uniform(13, 28))
+        elif rng.random() < self.config.stellate:
+            outline = cell_shapes.stellate(rng, rng.uniform(22, 38))
         else:
             outline = cell_shapes.flat(rng, rng.lognormal(np.log(33), 0.28))
         outline = cell_shapes.turned(outline, rng.uniform(0, 2 * np.pi), self.scale)
@@ -162,6 +166,8 @@ class _Painter:
         """Add the optical thickness of one cell, in radians."""
         rng = self.rng
         depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].astype(np.float32)
+        depth = np.maximum(depth - self.looseness, 0)
+        mask = depth > 0
         deepest = max(float(depth.max()), 1.0)
         texture = _smooth_noise(rng, mask.shape, rng.uniform(1.2, 2.6))
         if kind == 0:

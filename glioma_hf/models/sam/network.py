@@ -180,7 +180,12 @@ def new_model(config: SamConfig, seed: int = 0) -> CellSam:
         for attention in crossings:
             attention.k_proj.weight.copy_(attention.q_proj.weight)
             attention.k_proj.bias.copy_(attention.q_proj.bias)
+    freeze_positions(model)
+    return model
+
+
+def freeze_positions(model: CellSam) -> None:
+    """Keep the Fourier matrix of positions as it is while training."""
     for name, parameter in model.named_parameters():
         if "positional_embedding" in name:
             parameter.requires_grad_(False)
-    return model

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from glioma_hf.models.sam import losses
-from glioma_hf.models.sam.network import CellSam, new_model, small_config
+from glioma_hf.models.sam.network import CellSam, freeze_positions, new_model, small_config
 from glioma_hf.models.sam.preprocess import to_pixels
 from glioma_hf.models.sam.scenes import SceneTiles, draw_scenes
 
@@ -169,9 +169,15 @@ def main(
     batch: int = PretrainConfig.model_fields["batch"].default,
     scenes: int = PretrainConfig.model_fields["scenes"].default,
     seed: int = 0,
+    learning_rate: float = PretrainConfig.model_fields["learning_rate"].default,
+    start: Annotated[Path | None, typer.Option(help="Folder of a model to go on from, instead of start values.")] = None,
 ) -> None:
     """Pretrain the embedded model on generated images; `OUT/weights` then is what the package carries."""
-    trained = pretrain(out, PretrainConfig(steps=steps, batch=batch, scenes=scenes, seed=seed))
+    model = None if start is None else CellSam.from_pretrained(start, dtype=torch.float32)
+    if model is not None:
+        freeze_positions(model)
+    config = PretrainConfig(steps=steps, batch=batch, scenes=scenes, seed=seed, learning_rate=learning_rate)
+    trained = pretrain(out, config, model)
     export(trained, out / "weights")
 
 
