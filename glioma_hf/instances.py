@@ -20,6 +20,7 @@ from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
 from glioma_hf.rle import BoxMask, Rle, decode_in_box, encode_box_mask, encode_runs, trace_polygons
+from glioma_hf.segmentation import encode_segmentations, polygons_to_rles
 
 MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
 _AREA_CHUNK = 255  # pycocotools' area overflows under NumPy 2 for 256 RLEs or more
@@ -85,8 +86,9 @@ class Instances:
         fewer than three points, an odd number of coordinates or one that isn't finite.
         """
         size = check_size(size)
-        rles = [_rle_of_polygons(polygons, size, f"object {index}") for index, polygons in enumerate(objects)]
-        return cls.from_rles(rles, size, **columns)
+        return cls.from_rles(
+            polygons_to_rles(objects, size, [f"object {i}" for i in range(len(objects))]), size, **columns
+        )
 
     @classmethod
     def from_coco(
@@ -103,22 +105,18 @@ class Instances:
 
         Raises `InputError` that names the annotation for a segmentation that can't be read.
         """
-        height, width = check_size(size)
-        rles, categories, ids = [], [], []
+        size = check_size(size)
+        categories, ids, names = [], [], []
         for index, annotation in enumerate(annotations):
             ids.append(int(annotation.get("id", index)))
-            name = f"annotation {annotation.get('id', f'number {index}')}"
-            segmentation = annotation.get("segmentation")
-            if isinstance(segmentation, Mapping):
-                rles.append(_checked_rle(segmentation, (height, width), name))
-            else:
-                rles.append(_rle_of_polygons(segmentation, (height, width), name))
+            names.append(f"annotation {annotation.get('id', f'number {index}')}")
             category = annotation.get("category_id", 0)
             if category_index is not None:
                 if category not in category_index:
-                    raise InputError(f"{name}: category {category} isn't among {sorted(category_index)}")
+                    raise InputError(f"{names[-1]}: category {category} isn't among {sorted(category_index)}")
                 category = category_index[category]
             categories.append(category)
+        rles = encode_segmentations([a.get("segmentation") for a in annotations], size, names)
         scores = [a["score"] for a in annotations if a.get("score") is not None]
         if scores and len(scores) != len(rles):
             raise InputError(f"{len(rles) - len(scores)} of {len(rles)} objects have no score: give all or none")
@@ -220,7 +218,7 @@ class Instances:
 
     def select(self, index: Any) -> Instances:
         """The objects that a boolean mask, a slice or a list of positions picks, in that order."""
-        picked = np.arange(len(self))[index]
+        picked = np.arange(len(self))[np.asarray(index, int) if isinstance(index, list) and not index else index]
         return Instances.from_rles(
             [self.rles[i] for i in picked],
             self.size,
@@ -313,47 +311,6 @@ def check_size(size: Sequence[int]) -> tuple[int, int]:
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise InputError(f"an image of {width} x {height} pixels is out of bounds (1 to {MAX_PIXELS} pixels in all)")
     return height, width
-
-
-def _rle_of_polygons(polygons: Any, size: tuple[int, int], name: str) -> Rle:
-    """The union of the polygons of one object; raises `InputError` that begins with `name`."""
-    if not isinstance(polygons, list | tuple | np.ndarray) or len(polygons) == 0:
-        raise InputError(f"{name}: no segmentation (a list of polygons or an RLE is needed)")
-    for number, polygon in enumerate(polygons):
-        try:
-            points = np.asarray(polygon, np.float64)
-        except (TypeError, ValueError):
-            points = np.zeros((0, 0))
-        if points.ndim != 1:
-            raise InputError(f"{name}: polygon {number} isn't a flat list of numbers x0, y0, x1, y1 ...")
-        if len(points) % 2:
-            raise InputError(f"{name}: polygon {number} has an odd number of coordinates ({len(points)})")
-        if len(points) < 6:
-            raise InputError(f"{name}: polygon {number} has {len(points) // 2} points, at least 3 are needed")
-        if not np.isfinite(points).all():
-            raise InputError(f"{name}: polygon {number} has a coordinate that isn't a finite number")
-    parts = coco.frPyObjects([list(map(float, p)) for p in polygons], *size)
-    return parts[0] if len(parts) == 1 else coco.merge(parts)
-
-
-def _checked_rle(segmentation: Mapping[str, Any], size: tuple[int, int], name: str) -> Rle:
-    counts = segmentation.get("counts")
-    if list(segmentation.get("size", [])) != list(size):
-        raise InputError(f"{name}: its RLE is of size {segmentation.get('size')}, the image of {list(size)}")
-    if isinstance(counts, list):
-        if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != size[0] * size[1]:
-            raise InputError(f"{name}: the counts of its RLE don't fill the image of {size[1]} x {size[0]} pixels")
-        return coco.frPyObjects({"size": list(size), "counts": counts}, *size)
-    if isinstance(counts, str):
-        counts = counts.encode("ascii", "replace")
-    if not isinstance(counts, bytes):
-        raise InputError(f"{name}: its RLE has no counts")
-    rle: Rle = {"size": list(size), "counts": counts}
-    try:
-        decode_in_box(rle, np.array([0, 0, size[1], 1]))
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
-    return rle
 
 
 def _column(values: Any, n: int, dtype: type, default: np.ndarray | None, name: str) -> np.ndarray:

@@ -5,7 +5,7 @@ import evaluate
 
 from glioma_hf.errors import InputError
 from glioma_hf.metrics.inputs import pair_of_instances, to_rles
-from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.overlap_ap import by_category, overlap_ap
 
 _DESCRIPTION = """
 Precision, recall, F1 and AP = TP / (TP + FP + FN) of instance masks that may overlap, as in arXiv 2511.07286:
@@ -20,10 +20,15 @@ Args:
         a 2-D integer label map, a 3-D boolean stack, or `glioma_hf.Instances`. Scores aren't used.
     thresholds: IoU thresholds, 0.5, 0.75 and 0.9 by default.
     mode: "overlapping" (Table 2 of the paper) or "flattened" (Table 4).
-    border: width of the frame whose objects are left out, in pixels.
+    border: width of the frame whose objects are left out, in pixels; 2 by default.
+    border_rule: "exclude" (the paper's) or "ignore": what matches a left-out object counts on neither side.
+    smallest_area: objects of fewer pixels are left out.
+    extras: further scores: "curve", "panoptic", "image_means", "interval", "best_match", "hausdorff", "coco".
+    categories: lists of category numbers by name; each is scored on its own.
+    seed: of the bootstrap behind "interval".
 Returns:
     dict: ap50, ap75, ap90; tp, fp, fn, precision, recall, f1 at 0.5 and, with a suffix, at the others; images,
-    predictions, references.
+    predictions, references; the extras. With `categories`, one such dict per name.
 Examples:
     >>> import evaluate
     >>> metric = evaluate.load("metric/overlap_ap.py")
@@ -38,7 +43,12 @@ _CITATION = """
   author={Malashin, Roman and others}, journal={arXiv preprint arXiv:2511.07286}, year={2025}}
 """
 
-_SIDE = {"size": datasets.Sequence(datasets.Value("int32")), "counts": datasets.Sequence(datasets.Value("string"))}
+_SIDE = {
+    "size": datasets.Sequence(datasets.Value("int32")),
+    "counts": datasets.Sequence(datasets.Value("string")),
+    "categories": datasets.Sequence(datasets.Value("int64")),
+    "scores": datasets.Sequence(datasets.Value("float64")),
+}
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -70,5 +80,6 @@ class OverlapAP(evaluate.Metric):
         sides = {"predictions": [to_rles(p) for p, _ in pairs], "references": [to_rles(r) for _, r in pairs]}
         super().add_batch(**sides, **kwargs)
 
-    def _compute(self, predictions, references, thresholds=(0.5, 0.75, 0.9), mode="overlapping", border=2):
-        return overlap_ap(map(pair_of_instances, predictions, references), thresholds, mode, border)
+    def _compute(self, predictions, references, categories=None, **options):
+        pairs = map(pair_of_instances, predictions, references)
+        return overlap_ap(pairs, **options) if categories is None else by_category(pairs, categories, **options)

@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 
 from glioma_hf.instances import Instances
+from glioma_hf.metrics.image_score import prepare
 from glioma_hf.metrics.matching import Counts, count
-from glioma_hf.metrics.overlap_ap import prepare
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, keep_best
 
 SCORES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)

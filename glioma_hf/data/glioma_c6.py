@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -72,7 +72,7 @@ def read_rows(archive: Archive, part: Part) -> Iterator[dict[str, Any]]:
     object for whatever would corrupt a benchmark.
     """
     where = f"{archive.path}: {part.name}"
-    coco = _load_coco(archive.read(part.name), where)
+    coco = load_coco(archive.read(part.name), where)
     category_index = map_categories(coco["categories"], where)
     files = _image_files(archive, part)
     annotations = _by_image(coco, where)
@@ -102,7 +102,7 @@ def read_rows(archive: Archive, part: Part) -> Iterator[dict[str, Any]]:
         }
 
 
-def map_categories(categories: list[Mapping[str, Any]], where: str) -> dict[int, int]:
+def map_categories(categories: Sequence[Mapping[str, Any]], where: str) -> dict[int, int]:
     """From the file's category ids to indices into `CATEGORIES`, by pattern of name and supercategory.
 
     Somata have the supercategory `cell_part`; types are told by a name that ends in A or B.
@@ -127,7 +127,8 @@ def map_categories(categories: list[Mapping[str, Any]], where: str) -> dict[int,
     return index
 
 
-def _load_coco(data: bytes, where: str) -> dict[str, Any]:
+def load_coco(data: bytes, where: str) -> dict[str, Any]:
+    """A COCO file's content, checked for what all readers need. Raises `InputError` that begins with `where`."""
     try:
         coco = json.loads(data)
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError alike

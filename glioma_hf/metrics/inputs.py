@@ -40,8 +40,13 @@ def pair_of_instances(predictions: Any, references: Any, name: str = "image") ->
 
 
 def to_rles(instances: Instances) -> dict[str, Any]:
-    """{"size": [height, width], "counts": [str ...]}: how a side travels through Arrow."""
-    return {"size": list(instances.size), "counts": [rle["counts"].decode("ascii") for rle in instances.rles]}
+    """How a side travels through Arrow: size, RLE counts as str, categories, and scores (none or one each)."""
+    return {
+        "size": list(instances.size),
+        "counts": [rle["counts"].decode("ascii") for rle in instances.rles],
+        "categories": instances.categories.tolist(),
+        "scores": [] if instances.scores is None else instances.scores.tolist(),
+    }
 
 
 def _size(side: Any) -> tuple[int, int] | None:
@@ -72,7 +77,16 @@ def _instances(side: Any, size: tuple[int, int]) -> Instances:
         return Instances.from_masks(iter(side), size) if side.ndim == 3 else Instances.from_label_map(side)
     if isinstance(side, Mapping):
         if "counts" in side:
-            side = [{"size": list(size), "counts": counts} for counts in side["counts"]]
-        else:
-            side = side["objects"]
-    return Instances.from_coco([o if "segmentation" in o else {"segmentation": o} for o in side], size)
+            return _from_rles(side, size)
+        side = side["objects"]
+    objects = [o if "segmentation" in o else {"segmentation": o} for o in side]
+    # A row of a data set says `category`, COCO `category_id`.
+    return Instances.from_coco(
+        [{**o, "category_id": o.get("category_id", o.get("category", 0))} for o in objects], size
+    )
+
+
+def _from_rles(side: Mapping[str, Any], size: tuple[int, int]) -> Instances:
+    rles = [{"segmentation": {"size": list(size), "counts": counts}} for counts in side["counts"]]
+    found = Instances.from_coco(rles, size)
+    return Instances.from_rles(found.rles, size, side.get("categories"), side.get("scores") or None)

@@ -170,7 +170,9 @@ def main(
     scenes: int = PretrainConfig.model_fields["scenes"].default,
     seed: int = 0,
     learning_rate: float = PretrainConfig.model_fields["learning_rate"].default,
-    start: Annotated[Path | None, typer.Option(help="Folder of a model to go on from, instead of start values.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a model to go on from, instead of start values.")
+    ] = None,
 ) -> None:
     """Pretrain the embedded model on generated images; `OUT/weights` then is what the package carries."""
     model = None if start is None else CellSam.from_pretrained(start, dtype=torch.float32)

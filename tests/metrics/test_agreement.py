@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glioma_hf import InputError, Instances
+from glioma_hf.metrics.agreement import agreement, consensus
+from tests.metrics.test_overlap_ap import cells
+from tests.strategies import instances, stacks
+
+
+def same_masks(a: Instances, b: Instances) -> bool:
+    return sorted(r["counts"] for r in a.rles) == sorted(r["counts"] for r in b.rles)
+
+
+def test_matrix_is_symmetric_with_ones_on_its_diagonal():
+    sources = {"one": [cells((5, 5, 10), (20, 20, 10))], "two": [cells((5, 5, 10))], "three": [cells((6, 5, 10))]}
+    table = agreement(sources)
+    assert all(table[a][a]["ap50"] == 1 for a in sources)
+    assert table["one"]["two"]["ap50"] == table["two"]["one"]["ap50"] == 0.5
+    assert table["two"]["three"] == {"ap50": 1.0, "ap75": 1.0, "ap90": 0.0}
+
+
+def test_sources_must_hold_the_same_images():
+    with pytest.raises(InputError, match="different numbers of images"):
+        agreement({"a": [cells((5, 5, 10))], "b": []})
+
+
+def test_consensus_of_three_by_hand():
+    # Two of three drew the first cell, shifted by two; one alone drew another; all drew the last alike.
+    a = cells((5, 5, 10), (25, 25, 8))
+    b = cells((7, 5, 10), (25, 25, 8))
+    c = cells((20, 5, 9), (25, 25, 8))
+    found = consensus([a, b, c])
+    # Of the first cell the pixels that both drew: columns 7 to 14.
+    expected = Instances.from_polygons([[[7, 5, 15, 5, 15, 15, 7, 15]], [[25, 25, 33, 25, 33, 33, 25, 33]]], (40, 40))
+    assert same_masks(found, expected)
+
+
+def test_consensus_of_one_and_of_two():
+    a, b = cells((5, 5, 10)), cells((5, 5, 10), (20, 20, 10))
+    assert same_masks(consensus([b]), b)
+    assert same_masks(consensus([a, b]), a)  # more than half of two is both
+
+
+def test_two_objects_of_one_annotator_never_vote_for_the_same_cell():
+    whole = cells((5, 5, 12))
+    halves = Instances.from_polygons([[[5, 5, 17, 5, 17, 12, 5, 12]], [[5, 12, 17, 12, 17, 17, 5, 17]]], (40, 40))
+    found = consensus([whole, whole, halves])
+    assert same_masks(found, whole)
+
+
+def test_category_is_the_commonest():
+    made = [Instances.from_polygons([[[5, 5, 9, 5, 9, 9, 5, 9]]], (20, 20), categories=[k]) for k in (2, 1, 2)]
+    assert consensus(made).categories.tolist() == [2]
+
+
+@given(stacks(4))
+def test_unanimous_annotators_are_their_own_consensus(stack):
+    filled = instances(stack[stack.any((1, 2))])
+    distinct = (
+        filled.select(np.unique([r["counts"] for r in filled.rles], return_index=True)[1]) if len(filled) else filled
+    )
+    assert same_masks(consensus([distinct] * 3), distinct)
+
+
+@given(stacks(6), st.lists(st.integers(0, 2), min_size=6, max_size=6))
+def test_overlaps_and_order_of_annotators(stack, owners):
+    annotators = [instances(stack[[o == k for o in owners[: len(stack)]]]) for k in range(3)]
+    found = [consensus([annotators[i] for i in order]) for order in permutations(range(3))]
+    # Exact ties of IoU may be broken another way; where there are none, the order of annotators is nothing.
+    ious = np.concatenate([annotators[i].iou(annotators[j]).ravel() for i, j in ((0, 1), (0, 2), (1, 2))])
+    ious = ious[ious >= 0.5]
+    if len(np.unique(ious.round(9))) == len(ious):
+        assert all(same_masks(found[0], other) for other in found)
+
+
+def test_no_annotators():
+    with pytest.raises(InputError, match="at least one"):
+        consensus([])
+    assert len(consensus([Instances.empty((5, 5))] * 3)) == 0
