@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLD := .venvs/datasets36
+BARE := .venvs/evaluate
 OUT ?= quickstart
 
 export HF_HUB_OFFLINE := 1
@@ -15,7 +16,7 @@ quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OU
 	@echo "== running the main job: generated archive -> data set -> LoRA -> predictions -> scores -> report"
 	$(BIN)/glioma-hf quickstart --out $(OUT)
 
-test: $(VENV)/.dev $(OLD)/.installed ## set up and run lint, types and all tests
+test: setup ## set up and run lint, types and all tests
 	@echo "== lint"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -24,7 +25,7 @@ test: $(VENV)/.dev $(OLD)/.installed ## set up and run lint, types and all tests
 	@echo "== tests"
 	$(BIN)/python -m pytest
 
-setup: $(VENV)/.dev $(OLD)/.installed
+setup: $(VENV)/.dev $(OLD)/.installed $(BARE)/.installed
 
 # torch first and alone: with it there, nothing else asks for another build of it.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -44,6 +45,13 @@ $(OLD)/.installed: pyproject.toml
 	@echo "== setting up $(OLD): datasets 3.6 for the loading script"
 	$(PYTHON) -m venv $(OLD)
 	$(OLD)/bin/pip install --quiet "datasets==3.6.0" numpy scipy scikit-image pycocotools pillow pyyaml
+	@touch $@
+
+# What the metric may lean on once it is on the Hub, and nothing else.
+$(BARE)/.installed: metric/requirements.txt
+	@echo "== setting up $(BARE): evaluate alone, for the metric as it is pushed to the Hub"
+	$(PYTHON) -m venv $(BARE)
+	$(BARE)/bin/pip install --quiet --requirement metric/requirements.txt
 	@touch $@
 
 clean:

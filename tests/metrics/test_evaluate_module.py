@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from glioma_hf import InputError, Instances
 from glioma_hf.metrics.inputs import pair_of_instances, to_rles
-from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.overlap_ap import by_category, overlap_ap
+from glioma_hf.metrics.publishing import MODULES, build_module
+from glioma_hf.resources import load_script
 from tests.conftest import ROOT
 from tests.strategies import square
 
@@ -91,3 +101,115 @@ def test_bad_input_names_the_image(predictions, references, says):
 def test_sides_of_different_length(metric):
     with pytest.raises(InputError, match="1 images with predictions, 0 with references"):
         metric.compute(predictions=[[]], references=[])
+
+
+def random_pairs() -> list[tuple[Instances, Instances]]:
+    rng = np.random.default_rng(1)
+
+    def some() -> Instances:
+        polygons = [square(*rng.uniform(2, 25, 2), rng.uniform(4, 12)) for _ in range(12)]
+        return Instances.from_polygons(polygons, SIZE, categories=rng.integers(0, 2, 12), scores=rng.random(12))
+
+    return [(some(), some()) for _ in range(4)]
+
+
+def test_extras_and_categories_pass_through(metric):
+    pairs = random_pairs()
+    sides = {"predictions": [p for p, _ in pairs], "references": [r for _, r in pairs]}
+    options = {"extras": ["panoptic", "coco", "best_match", "interval"], "border_rule": "ignore", "smallest_area": 20}
+    assert metric.compute(**sides, **options) == overlap_ap(pairs, **options)
+    groups = {"a": [0], "both": [0, 1]}
+    assert metric.compute(**sides, categories=groups) == by_category(pairs, groups)
+
+
+def test_combine_with_another_module(metric):
+    import evaluate
+
+    both = evaluate.combine({"overlap": metric, "again": metric})
+    cells = forms()["instances"]
+    scores = both.compute(predictions=[cells], references=[cells])
+    assert scores["overlap_ap50"] == scores["again_ap50"] == 1
+
+
+WORKER = """
+import sys
+import evaluate
+module, rank, cache = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+metric = evaluate.load(module, num_process=2, process_id=rank, experiment_id="two", cache_dir=cache)
+cell = {"size": [12, 12], "counts": "W166000000000Q1"}
+for number in range(3):
+    metric.add(prediction=[cell] if rank == 0 or number else [], reference=[cell])
+print(metric.compute())
+"""
+
+
+def test_two_processes_pool_their_images(tmp_path):
+    command = [sys.executable, "-c", WORKER, str(ROOT / "metric" / "overlap_ap.py")]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(tmp_path)], stdout=subprocess.PIPE, text=True) for rank in (0, 1)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    scores = ast.literal_eval(outputs[0].strip().splitlines()[-1])
+    assert (scores["images"], scores["tp"], scores["fn"]) == (6, 5, 1)
+    assert outputs[1].strip().splitlines()[-1] == "None"
+
+
+BARE = Path(os.environ.get("GLIOMA_HF_EVALUATE", ROOT / ".venvs" / "evaluate" / "bin" / "python"))
+ALONE = """
+import json, sys
+import evaluate
+try:
+    import glioma_hf
+    raise SystemExit("glioma_hf is importable here: the test would show nothing")
+except ImportError:
+    pass
+metric = evaluate.load(sys.argv[1] + "/overlap_ap/overlap_ap.py")
+cell = {"size": [12, 12], "counts": "W166000000000Q1"}
+row = {"width": 12, "height": 12, "objects": [{"segmentation": [[3, 3, 9, 3, 9, 9, 3, 9]], "category": 1}]}
+extras = ["curve", "panoptic", "image_means", "interval", "best_match", "hausdorff"]
+scores = metric.compute(predictions=[[cell]], references=[row], extras=extras)
+metric.add(prediction=[cell], reference=row)
+metric.add_batch(predictions=[[]], references=[row])
+pooled = metric.compute()
+dice = evaluate.load(sys.argv[1] + "/pixel_dice/pixel_dice.py")
+print(json.dumps([scores, pooled, dice.compute(predictions=[[[1, 1]]], references=[[[1, 0]]])["dice"]]))
+"""
+
+
+@pytest.mark.skipif(not BARE.exists(), reason="no environment of evaluate alone: make setup builds it")
+def test_as_pushed_it_needs_only_evaluate_numpy_scipy_and_pycocotools(tmp_path):
+    for name in MODULES:
+        files = build_module(name, tmp_path / name)
+        assert {"README.md", "app.py", "requirements.txt", f"{name}.py"} <= set(files)
+        sources = [(tmp_path / name / f).read_text() for f in files if f.endswith(".py")]
+        assert not any(re.search(r"^\s*(from|import) glioma_hf", source, re.MULTILINE) for source in sources)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [str(BARE), "-c", ALONE, str(tmp_path)], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    scores, pooled, dice = json.loads(done.stdout.strip().splitlines()[-1])
+    assert scores["ap90"] == scores["pq"] == scores["mdice"] == 1
+    assert scores["mhd"] == 0
+    assert (pooled["tp"], pooled["fn"], pooled["ap50"]) == (1, 1, 0.5)
+    assert dice == pytest.approx(2 / 3)
+
+
+def test_widget_scores_files_and_answers_bad_ones_by_a_sentence(tmp_path):
+    import gradio as gr
+
+    app = load_script("metric/app.py")
+    assert app.build()
+    cells = forms()["instances"]
+    truth = {"images": [{"id": 4, "width": 40, "height": 40}], "annotations": cells.to_coco(4)}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(cells.to_coco(4)))
+    rows = dict(app.score(str(tmp_path / "truth.json"), str(tmp_path / "found.json"), "overlapping"))
+    assert rows["ap50"] == 1
+    with pytest.raises(gr.Error, match="Give both files"):
+        app.score(None, None, "overlapping")
+    (tmp_path / "found.json").write_text(json.dumps(cells.to_coco(5)))
+    with pytest.raises(gr.Error, match="don't belong together"):
+        app.score(str(tmp_path / "truth.json"), str(tmp_path / "found.json"), "overlapping")

@@ -1,0 +1,52 @@
+"""The widget of the metric's Space: two COCO files in, the scores out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import evaluate
+import gradio as gr
+
+HERE = Path(__file__).parent
+
+
+def score(references: str | None, predictions: str | None, mode: str):
+    """Score COCO results against a COCO file; wrong files are answered by a sentence."""
+    try:
+        truth = json.loads(Path(references or "").read_text())
+        found = json.loads(Path(predictions or "").read_text())
+        images = {image["id"]: {"width": image["width"], "height": image["height"]} for image in truth["images"]}
+        sides = []
+        for objects in (found if isinstance(found, list) else found["annotations"], truth["annotations"]):
+            grouped = {key: [] for key in images}
+            for item in objects:
+                grouped[item["image_id"]].append(item)
+            sides.append([{**images[key], "objects": items} for key, items in grouped.items()])
+        metric = evaluate.load(str(HERE / "overlap_ap.py"))
+        scores = metric.compute(predictions=sides[0], references=sides[1], mode=mode)
+    except OSError:
+        raise gr.Error("Give both files: a COCO file and COCO results.", print_exception=False) from None
+    except KeyError as error:
+        raise gr.Error(f"The files aren't COCO or don't belong together: {error} is missing.") from None
+    except (TypeError, ValueError) as error:
+        raise gr.Error(f"The files can't be scored: {error}") from None
+    return [[name, round(value, 4)] for name, value in scores.items()]
+
+
+def build() -> gr.Blocks:
+    """The page."""
+    with gr.Blocks(title="Overlap AP") as page:
+        gr.Markdown("# Overlap AP\nAP and F1 of instances that may overlap, as the Glioma C6 benchmark counts them.")
+        with gr.Row():
+            references = gr.File(label="References (COCO file)", file_types=[".json"])
+            predictions = gr.File(label="Predictions (COCO results)", file_types=[".json"])
+        mode = gr.Radio(["overlapping", "flattened"], value="overlapping", label="Masks")
+        button = gr.Button("Score", variant="primary")
+        table = gr.Dataframe(headers=["score", "value"], label="Scores")
+        button.click(score, [references, predictions, mode], table, api_name="score")
+    return page
+
+
+if __name__ == "__main__":
+    build().launch()
