@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,9 @@ class Instances:
     ) -> Instances:
         """From compressed RLEs, all of `size`. Raises `InputError` where a size or a length differs."""
         size = check_size(size)
-        rles = tuple(rles)
+        rles, wanted = tuple(rles), list(size)
         for index, rle in enumerate(rles):
-            if tuple(rle["size"]) != size:
+            if rle["size"] != wanted and tuple(rle["size"]) != size:
                 raise InputError(f"object {index}: its RLE is of size {list(rle['size'])}, the image of {list(size)}")
         n = len(rles)
         return cls(
@@ -86,9 +87,7 @@ class Instances:
         fewer than three points, an odd number of coordinates or one that isn't finite.
         """
         size = check_size(size)
-        return cls.from_rles(
-            polygons_to_rles(objects, size, [f"object {i}" for i in range(len(objects))]), size, **columns
-        )
+        return cls.from_rles(polygons_to_rles(objects, size, "object {}".format), size, **columns)
 
     @classmethod
     def from_coco(
@@ -106,17 +105,18 @@ class Instances:
         Raises `InputError` that names the annotation for a segmentation that can't be read.
         """
         size = check_size(size)
-        categories, ids, names = [], [], []
-        for index, annotation in enumerate(annotations):
-            ids.append(int(annotation.get("id", index)))
-            names.append(f"annotation {annotation.get('id', f'number {index}')}")
-            category = annotation.get("category_id", 0)
-            if category_index is not None:
+
+        def name(index: int) -> str:
+            return f"annotation {annotations[index].get('id', f'number {index}')}"
+
+        ids = [int(a.get("id", i)) for i, a in enumerate(annotations)]
+        categories = [a.get("category_id", 0) for a in annotations]
+        if category_index is not None:
+            for index, category in enumerate(categories):
                 if category not in category_index:
-                    raise InputError(f"{names[-1]}: category {category} isn't among {sorted(category_index)}")
-                category = category_index[category]
-            categories.append(category)
-        rles = encode_segmentations([a.get("segmentation") for a in annotations], size, names)
+                    raise InputError(f"{name(index)}: category {category} isn't among {sorted(category_index)}")
+            categories = [category_index[c] for c in categories]
+        rles = encode_segmentations([a.get("segmentation") for a in annotations], size, name)
         scores = [a["score"] for a in annotations if a.get("score") is not None]
         if scores and len(scores) != len(rles):
             raise InputError(f"{len(rles) - len(scores)} of {len(rles)} objects have no score: give all or none")
@@ -184,16 +184,18 @@ class Instances:
 
     __hash__ = None  # type: ignore[assignment]
 
-    @property
+    @cached_property
     def areas(self) -> np.ndarray:
         """Pixels of each object: int64, shape (N,)."""
         chunks = [coco.area(list(self.rles[i : i + _AREA_CHUNK])) for i in range(0, len(self), _AREA_CHUNK)]
-        return np.concatenate(chunks).astype(np.int64) if chunks else np.zeros(0, np.int64)
+        return _column(np.concatenate(chunks) if chunks else [], len(self), np.int64, None, "areas")
 
-    @property
+    @cached_property
     def boxes(self) -> np.ndarray:
         """(x, y, width, height) of each object in pixels: float64, shape (N, 4)."""
-        return np.asarray(coco.toBbox(list(self.rles)), np.float64).reshape(-1, 4) if self.rles else np.zeros((0, 4))
+        boxes = np.array(coco.toBbox(list(self.rles)) if self.rles else [], np.float64).reshape(-1, 4)
+        boxes.setflags(write=False)
+        return boxes
 
     def iou(self, other: Instances) -> np.ndarray:
         """Intersection over union of every pair: float64, shape (len(self), len(other))."""
@@ -207,7 +209,7 @@ class Instances:
         """True for objects with a pixel in the outer frame `width` pixels wide: bool, shape (N,)."""
         x, y, w, h = self.boxes.T
         touching = (x < width) | (y < width) | (x + w > self.size[1] - width) | (y + h > self.size[0] - width)
-        return touching & (self.areas > 0)
+        return touching & (w > 0)  # an empty object has no box
 
     def box_masks(self) -> Iterator[BoxMask]:
         """Each object as (boolean mask of its bounding box, (top, left)); empty objects give (0, 0) masks."""

@@ -67,41 +67,45 @@ def parse_counts(counts: Sequence[bytes], pixels: int) -> tuple[np.ndarray, np.n
     Returns: all lengths after one another, int64; where each RLE's begin, int64 (N + 1,); what is wrong
     with each RLE, "" for nothing. The lengths of faulty ones mean nothing.
     """
-    sizes = np.array([len(c) for c in counts], np.int64)
-    digits = np.frombuffer(b"".join(counts), np.uint8).astype(np.int64) - 48
-    owner = np.repeat(np.arange(len(counts)), sizes)
+    sizes = np.fromiter(map(len, counts), np.int64, len(counts))
+    digits = np.frombuffer(b"".join(counts), np.uint8) - np.uint8(48)  # wraps below "0", to be refused like above "o"
     ends = np.cumsum(sizes)
     unread = sizes == 0
-    unread[owner[(digits < 0) | (digits > 63)]] = True
-    final = (digits & 32) == 0
-    unread[~unread] |= ~final[ends[~unread] - 1]
-    if len(digits):
-        final[ends[sizes > 0] - 1] = True  # keeps faulty RLEs from running into the next one
+    if (digits > 63).any():
+        unread[np.searchsorted(ends, np.flatnonzero(digits > 63), "right")] = True
+    final = digits < 32
+    closing = ends[sizes > 0] - 1
+    unread[np.flatnonzero(sizes > 0)[~final[closing]]] = True
+    final[closing] = True  # keeps a faulty RLE from running into the next one
     last = np.flatnonzero(final)
-    first = np.r_[0, last[:-1] + 1][: len(last)]
-    place = np.arange(len(digits)) - np.repeat(first, last - first + 1)
-    unread[owner[place > 7]] = True
-    place = np.minimum(place, 7)
-    numbers = np.add.reduceat((digits & 31) << (5 * place), first) if len(last) else np.zeros(0, np.int64)
-    negative = (digits[last] & 16) != 0
-    numbers = numbers - (negative.astype(np.int64) << (5 * (place[last] + 1)))
-    starts = np.r_[0, np.cumsum(np.bincount(owner[last], minlength=len(counts)))]
-    index = np.arange(len(numbers)) - np.repeat(starts[:-1], np.diff(starts))
+    width = np.diff(last, prepend=-1)
+    owner = np.searchsorted(ends, last, "right")
+    if len(width) and width.max() > 6:  # more digits than an image within bounds can need
+        unread[owner[width > 6]] = True
+    # Digit by digit, most numbers have one or two of them.
+    values = digits[last].astype(np.int64) & 31
+    values -= (values & 16) << 1  # the sign
+    for place in range(1, min(int(width.max(initial=1)), 6)):
+        longer = np.flatnonzero(width > place)
+        values[longer] = (values[longer] << 5) | (digits[last[longer] - place] & 31)
+    starts = np.r_[0, np.cumsum(np.bincount(owner, minlength=len(counts)))]
+    index = np.arange(len(values)) - np.repeat(starts[:-1], np.diff(starts))
     # Undo the differences: odd places sum from the second number on, even ones from the third, per RLE.
     for parity in (0, 1):
-        chosen = np.flatnonzero((index % 2 == parity) & (index > 0))
+        chosen = np.flatnonzero((index & 1 == parity) & (index > 0))
         if len(chosen):
-            sums = np.cumsum(numbers[chosen])
+            sums = np.cumsum(values[chosen])
             fresh = np.flatnonzero(index[chosen] <= 2)
             before = np.r_[0, sums][fresh]
-            numbers[chosen] = sums - np.repeat(before, np.diff(np.r_[fresh, len(chosen)]))
+            values[chosen] = sums - np.repeat(before, np.diff(np.r_[fresh, len(chosen)]))
     faults = ["the counts of its RLE can't be read" if bad else "" for bad in unread]
-    totals = np.add.reduceat(np.r_[numbers, 0], starts[:-1]) if len(counts) else np.zeros(0, np.int64)
+    totals = np.add.reduceat(np.r_[values, 0], starts[:-1]) if len(counts) else np.zeros(0, np.int64)
     short = totals != pixels
-    short[owner[last[numbers < 0]]] = True
+    if len(values) and values.min() < 0:
+        short[owner[values < 0]] = True
     for i in np.flatnonzero(short & ~unread):
         faults[i] = f"the counts of its RLE don't fill the image of {pixels} pixels"
-    return numbers, starts, faults
+    return values, starts, faults
 
 
 def decode_in_box(rle: Rle, box: np.ndarray) -> np.ndarray:

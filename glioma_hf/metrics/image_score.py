@@ -86,7 +86,7 @@ def flattened(instances: Instances, options: Options) -> Instances:
 
 def is_scored(instances: Instances, options: Options) -> np.ndarray:
     """Which objects count: large enough and off the border. bool (N,)."""
-    kept = instances.areas >= max(1, options.smallest_area)
+    kept = instances.areas >= options.smallest_area if options.smallest_area > 1 else instances.boxes[:, 2] > 0
     if options.border > 0:
         kept &= ~instances.touching_border(options.border)
     return kept

@@ -62,6 +62,8 @@ def match(iou: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = np.flatnonzero(passing.any(1)), np.flatnonzero(passing.any(0))
     if not len(rows):
         return rows, columns
+    if len(rows) == len(columns) == passing.sum():  # no object has a choice
+        return rows, passing[rows].argmax(1)
     near = iou[np.ix_(rows, columns)]
     # One more match always outweighs any gain in IoU: the IoUs together stay below one.
     worth = np.where(near >= threshold, 1 + near / (2 * min(near.shape)), 0)
