@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := .venvs/datasets36
 BARE := .venvs/evaluate
+PEERS := .venvs/peers
 OUT ?= quickstart
 
 export HF_HUB_OFFLINE := 1
@@ -25,7 +26,7 @@ test: setup ## set up and run lint, types and all tests
 	@echo "== tests"
 	$(BIN)/python -m pytest
 
-setup: $(VENV)/.dev $(OLD)/.installed $(BARE)/.installed
+setup: $(VENV)/.dev $(OLD)/.installed $(BARE)/.installed $(PEERS)/.installed
 
 # torch first and alone: with it there, nothing else asks for another build of it.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -52,6 +53,15 @@ $(BARE)/.installed: metric/requirements.txt
 	@echo "== setting up $(BARE): evaluate alone, for the metric as it is pushed to the Hub"
 	$(PYTHON) -m venv $(BARE)
 	$(BARE)/bin/pip install --quiet --requirement metric/requirements.txt
+	@touch $@
+
+# Other people's metrics, to agree with.
+$(PEERS)/.installed: benchmarks/requirements.txt
+	@echo "== setting up $(PEERS): the metrics of Cellpose, StarDist and faster-coco-eval"
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --constraint constraints.txt torch
+	$(PEERS)/bin/pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt
+	$(PEERS)/bin/pip install --quiet --no-deps cellpose stardist
 	@touch $@
 
 clean:

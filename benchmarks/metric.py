@@ -2,8 +2,8 @@
 
     python benchmarks/metric.py --t98g ../shared/data/t98g [--large 1000]
 
-needs `pip install -r benchmarks/requirements.txt` beside this package; a peer that isn't there is left out,
-saying so. Times are medians per image; machines are noisy, so it is the ratios that count.
+runs in the environment of the peers, which `make setup` builds: `PYTHONPATH=. .venvs/peers/bin/python ...`; a peer
+that isn't there is left out, saying so. Times are medians per image; machines are noisy: it is the ratios that count.
 """
 
 from __future__ import annotations

@@ -173,14 +173,27 @@ def check_task(task: str) -> None:
 
 
 def print_scores(scores: dict[str, Any], title: str) -> None:
-    """A table of the scores, counts as they are and ratios with four digits."""
+    """Two tables: what there is at each threshold, a column each, and the rest."""
     from rich.table import Table
 
-    table = Table("score", "value", title=title)
-    table.columns[1].justify = "right"
-    for name, value in scores.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    def shown(value: float | int) -> str:
+        return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    suffixes = [name.removeprefix("tp") for name in scores if name == "tp" or name.startswith("tp_")]
+    first = next(name for name in scores if name.startswith("ap")).removeprefix("ap")
+    percents = [suffix.removeprefix("_") or first for suffix in suffixes]
+    rows = {name: [name + s for s in suffixes] for name in ("precision", "recall", "f1", "tp", "fp", "fn")}
+    rows = {"ap": [f"ap{p}" for p in percents]} | rows
+    table = Table("IoU", *(f"{float(p) / 100:g}" for p in percents), title=title)
+    for name, keys in rows.items():
+        table.add_row(name, *(shown(scores[key]) for key in keys))
+    rest = Table("score", "value")
+    told = {key for keys in rows.values() for key in keys}
+    for name in scores:
+        if name not in told:
+            rest.add_row(name, shown(scores[name]))
+    console = Console()
+    console.print(table, rest)
 
 
 def print_matrix(matrix: dict[str, dict[str, dict[str, float]]], score: str) -> None:
