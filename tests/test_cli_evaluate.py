@@ -70,8 +70,13 @@ def test_options_reach_the_metric(files):
 def test_table_for_people(files):
     done = run("evaluate", *files_of(files))
     assert done.returncode == 0
-    assert "ap50" in done.stdout
-    assert "0.5000" in done.stdout
+    table = {
+        cells[1]: cells[2:-1]
+        for cells in (line.split() for line in done.stdout.replace("│", " | ").splitlines())
+        if len(cells) > 3
+    }
+    assert [v for v in table["ap"] if v != "|"] == ["0.5000", "0.2000", "0.2000"]
+    assert [v for v in table["tp"] if v != "|"] == ["2", "1", "1"]
 
 
 def test_files_and_plots(files):

@@ -90,6 +90,7 @@ def test_nothing_on_either_side(metric):
         ([{"segmentation": [[1, 2]]}], np.zeros((5, 5), int), "image 0, predictions: annotation number 0: polygon 0"),
         ("cells.json", [], "str is no side of an image"),
         ({"boxes": []}, [], "a dict with boxes is no side"),
+        ([{"size": [10**6, 10**6], "counts": "0"}], [], "an image of 1000000 x 1000000 pixels is out of bounds"),
         (np.zeros((4, 4)), np.zeros((4, 4), int), "a label map is a 2-D integer array"),
     ],
 )

@@ -27,7 +27,9 @@ from cellpose.metrics import average_precision
 from stardist.matching import matching
 maps = np.load(sys.argv[1])
 thresholds = json.loads(sys.argv[2])
-stardist = [[[int(m.tp), int(m.fp), int(m.fn)] for m in matching(r, p, thresh=thresholds)] for p, r in zip(maps["p"], maps["r"])]
+stardist = []
+for p, r in zip(maps["p"], maps["r"]):
+    stardist.append([[int(m.tp), int(m.fp), int(m.fn)] for m in matching(r, p, thresh=thresholds)])
 _, tp, fp, fn = average_precision(list(maps["r"]), list(maps["p"]), thresholds)
 cellpose = np.stack([tp, fp, fn], -1).astype(int).tolist()
 print(json.dumps({"stardist": stardist, "cellpose": cellpose}))
