@@ -15,6 +15,7 @@ from glioma_hf.errors import InputError
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Glioma C6 cell segmentation benchmark.")
 data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
 app.add_typer(data_app, name="data")
+MODEL_HELP = "embedded, a folder, or a Hub name such as facebook/sam-vit-base."
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -68,6 +69,42 @@ def prepare(
     for split in run(archive, out, progress=err.print):
         counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
         typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],
+    out: Annotated[Path, typer.Option(help="Folder for the adapter.")],
+    image: Annotated[list[int], typer.Option(help="Number of a training image, from 1; may be repeated.")] = [1],  # noqa: B006
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
+    recipe: Annotated[str, typer.Option(help="quick (minutes on a CPU) or paper (CellSeg1's numbers).")] = "quick",
+) -> None:
+    """LoRA fine-tuning of SAM on one image or a few; thresholds are chosen on the validation split."""
+    if recipe not in ("quick", "paper"):
+        raise InputError(f"the recipe {recipe!r} isn't known; it is quick or paper")
+    from glioma_hf.benchmark.jobs import train_adapter
+    from glioma_hf.models.sam.train import QUICK, TrainSettings
+
+    quiet_libraries()
+    settings = QUICK if recipe == "quick" else TrainSettings()
+    ap = train_adapter(data, image, out, model, settings, say=err.print)
+    typer.echo(f"wrote {out}; AP50 {ap:.3f} on the validation images its thresholds were chosen on")
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="TIFF, PNG, JPEG or BMP, 8 or 16 bit.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; images done already are skipped.")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
+    adapter: Annotated[Path | None, typer.Option(help="Folder written by train or quickstart.")] = None,
+    pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
+) -> None:
+    """Instances of images: COCO results, a table of shapes and an overlay for each."""
+    from glioma_hf.benchmark.jobs import open_segmenter, predict_images
+
+    quiet_libraries()
+    total = predict_images(images, open_segmenter(model, adapter), out, pixel_size, say=err.print)
+    typer.echo(f"{total} cells in {len(images)} images; see {out}")
 
 
 @app.command()

@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from glioma_hf.benchmark.jobs import every_tenth
 from glioma_hf.benchmark.report import write_report
+from glioma_hf.benchmark.splits import LabelledImage, load_splits, pick
 from glioma_hf.benchmark.tuning import tune
-from glioma_hf.data.features import instances_of
 from glioma_hf.data.images import to_uint8
 from glioma_hf.data.publishing import prepare
 from glioma_hf.data.synthetic_archive import write_synthetic_archive
 from glioma_hf.draw import overlay
-from glioma_hf.errors import InputError
 from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.inputs import to_rles
@@ -57,16 +55,6 @@ class ModelRun:
         }
 
 
-@dataclass(frozen=True)
-class LabelledImage:
-    """An image with its reference instances of the task `cells`."""
-
-    image_id: int
-    name: str
-    pixels: np.ndarray
-    cells: Instances
-
-
 def quickstart(
     out: str | Path,
     archive: str | Path | None = None,
@@ -98,14 +86,14 @@ def quickstart(
             source = Path(archive).name
         say("preparing the data set: archive -> Parquet")
         prepare(archive, work / "dataset")
-        splits = _load(work)
-        chosen = _chosen(splits["train"], image, archive)
+        splits = load_splits(work / "dataset", work / ".cache")
+        chosen = pick(splits["train"], image, str(archive))
         device = best_device()
         say(f"the base model on {len(splits['test'])} test images, on {device.type}; thresholds from validation images")
         base = _run("base", SamSegmenter(load_base(model).to(device)), splits, say)
         say(f"fine-tuning a LoRA adapter on one image, {chosen.name} ({len(chosen.cells)} cells)")
         adapted = train(
-            load_base(model).to(device), [(chosen.pixels, chosen.cells)], recipe, work / "adapter", _every_tenth(say)
+            load_base(model).to(device), [(chosen.pixels, chosen.cells)], recipe, work / "adapter", every_tenth(say)
         )
         trained = time.perf_counter()
         tuned = _run("LoRA, one image", SamSegmenter(adapted), splits, say)
@@ -129,36 +117,6 @@ def quickstart(
         write_report(work / "report.html", scores, recipe.model_dump(), [item.name for item in splits["test"]])
         _remove_cache(work)
     return scores
-
-
-def _load(work: Path) -> dict[str, list[LabelledImage]]:
-    """The official splits of the spec part through `load_dataset`."""
-    from datasets import disable_progress_bars, load_dataset
-
-    disable_progress_bars()
-    rows = load_dataset(str(work / "dataset"), "spec", cache_dir=str(work / ".cache"))
-    splits = {}
-    for split in ("train", "validation", "test"):
-        if split not in rows:
-            raise InputError(f"the archive has no {split} images of the part spec; the quickstart needs all three")
-        splits[split] = [
-            LabelledImage(row["image_id"], row["file_name"], np.asarray(row["image"]), instances_of(row))
-            for row in rows[split]
-        ]
-    return splits
-
-
-def _chosen(images: list[LabelledImage], number: int, archive: str | Path) -> LabelledImage:
-    if not 1 <= number <= len(images):
-        raise InputError(
-            f"{archive}: there is no training image {number}; choose one from 1 to {len(images)} with --image"
-        )
-    chosen = images[number - 1]
-    if not len(chosen.cells):
-        raise InputError(
-            f"{archive}: training image {number} ({chosen.name}) has no annotated cell; choose another one"
-        )
-    return chosen
 
 
 def _run(name: str, segmenter: SamSegmenter, splits: dict[str, list[LabelledImage]], say: Say) -> ModelRun:
@@ -202,17 +160,6 @@ def _write_results(work: Path, images: list[LabelledImage], base: ModelRun, tune
         tables.append(table.drop(columns="category"))
     (work / "predictions.json").write_text(json.dumps(results))
     pd.concat(tables).to_csv(work / "morphology.csv", index=False, float_format="%.6g")
-
-
-def _every_tenth(say: Say) -> Callable[[int, int, float], None]:
-    started = time.perf_counter()
-
-    def report(step: int, steps: int, loss: float) -> None:
-        if step % 10 == 0 or step == steps:
-            left = (time.perf_counter() - started) / step * (steps - step)
-            say(f"  step {step} of {steps}, loss {loss:.3f}, about {left:.0f} s left")
-
-    return report
 
 
 def _remove_cache(work: Path) -> None:
