@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from glioma_hf.instances import Instances
+from glioma_hf.rle import contours
 
 # Okabe and Ito's palette.
 REFERENCE = (86, 180, 233)  # sky blue
@@ -44,9 +45,9 @@ def draw_outlines(
 ) -> None:
     """Draw each object's outline into `picture`."""
     pen = ImageDraw.Draw(picture)
-    for polygons, colour in zip(instances.to_polygons(), colours, strict=True):
-        for polygon in polygons:
-            points = np.reshape(polygon, (-1, 2)) - 0.5
+    for (mask, corner), colour in zip(instances.box_masks(), colours, strict=True):
+        for outline in contours(mask, corner):
+            points = outline - 0.5
             pen.line([*map(tuple, points), tuple(points[0])], fill=colour, width=line, joint="curve")
 
 

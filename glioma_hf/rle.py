@@ -132,8 +132,7 @@ def trace_polygons(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[l
     Rasterised by pycocotools and united they give the mask back exactly. COCO polygons have no
     holes, so a part with a hole is cut in two at the hole's first column.
     """
-    from scipy import ndimage  # these two take longer to load than most scores to compute
-    from skimage import measure
+    from scipy import ndimage  # takes longer to load than most scores to compute
 
     parts, count = ndimage.label(mask)
     polygons: list[list[float]] = []
@@ -146,7 +145,14 @@ def trace_polygons(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[l
             polygons += trace_polygons(part[:, :cut], (top, left))
             polygons += trace_polygons(part[:, cut:], (top, left + cut))
             continue
-        outline = measure.find_contours(np.pad(part, 1).astype(np.float32), 0.5, fully_connected="low")[0]
-        points = outline[:-1, ::-1] + np.array([left, top]) - 0.5  # padding - 1, pixel centres + 0.5
-        polygons.append(points.ravel().tolist())
+        polygons += [points.ravel().tolist() for points in contours(part, (top, left))]
     return polygons
+
+
+def contours(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[np.ndarray]:
+    """Closed outlines of a boolean mask, those of its holes among them: (x, y) points, each (P, 2)."""
+    from skimage import measure
+
+    found = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="low")
+    shift = np.array([corner[1], corner[0]]) - 0.5  # padding - 1, pixel centres + 0.5
+    return [outline[:-1, ::-1] + shift for outline in found]

@@ -32,3 +32,13 @@ def test_overlap_is_tinted_and_predictions_lie_on_top():
 
 def test_nothing_to_draw():
     assert (np.asarray(overlay(IMAGE, Instances.empty((40, 40)))) == 90).all()
+
+
+def test_a_hole_has_its_own_outline_and_no_seam():
+    ring = np.zeros((40, 40), bool)
+    ring[5:35, 5:35] = True
+    ring[15:25, 15:25] = False
+    shown = np.asarray(overlay(IMAGE, references=Instances.from_masks([ring]), line=1))
+    coloured = (shown == REFERENCE).all(2)
+    assert coloured[13:17, 20].any()
+    assert not coloured[7:13, 7:33].any()

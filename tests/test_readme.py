@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tifffile
 
+from glioma_hf.data.synthetic import SceneConfig, generate_scene
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -35,6 +37,7 @@ def test_every_command_runs(tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     for name in ("metric", "dataset_script"):
         (tmp_path / name).symlink_to(ROOT / name)
+    tifffile.imwrite(tmp_path / "cells.tif", generate_scene(1, SceneConfig(width=300, height=280)).image)
     ran = 0
     for kind, block in BLOCKS:
         if kind == "python":
