@@ -60,12 +60,20 @@ def synthesize(
 
 @data_app.command()
 def prepare(
-    archive: Annotated[Path, typer.Option(help="Zip or folder in the Glioma C6 layout.")],
     out: Annotated[Path, typer.Option(help="Folder that load_dataset will open.")],
+    archive: Annotated[Path | None, typer.Option(help="Zip or folder in the Glioma C6 layout.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch it from Zenodo (947 MB), resumed if broken.")
+    ] = False,
+    keep: Annotated[Path, typer.Option(help="Where --download puts the archive.")] = Path("dataset.zip"),
 ) -> None:
     """Glioma C6 archive -> a folder that load_dataset opens."""
     from glioma_hf.data.publishing import prepare as run
 
+    if (archive is None) != download:
+        raise InputError("give either --archive PATH or --download")
+    if archive is None:
+        archive = fetch(keep)
     for split in run(archive, out, progress=err.print):
         counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
         typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
@@ -200,6 +208,18 @@ def demo(
 
     quiet_libraries()
     load_script("spaces/demo/app.py").launch(server_name="127.0.0.1", server_port=port)
+
+
+def fetch(target: Path) -> Path:
+    """The archive from Zenodo, with a progress bar."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from glioma_hf.data.download import download, find_remote
+
+    remote = find_remote()
+    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err) as bar:
+        task = bar.add_task(target.name, total=remote.size)
+        return download(remote, target, lambda done, total: bar.update(task, completed=done))
 
 
 def check_task(task: str) -> None:

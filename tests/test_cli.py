@@ -131,6 +131,12 @@ class TestBadArchives:
         assert "none.zip: no such archive" in self.refuse(command, tmp_path / "none.zip", tmp_path)
 
 
+def test_prepare_takes_one_source(tmp_path):
+    for options in ([], ["--archive", "a.zip", "--download"]):
+        line = refused("data", "prepare", "--out", tmp_path / "out", *options)
+        assert "give either --archive PATH or --download" in line
+
+
 def test_image_number_out_of_range(archive, tmp_path):
     line = refused("quickstart", "--archive", archive, "--out", tmp_path / "out", "--image", 3)
     assert "there is no training image 3; choose one from 1 to 2" in line
