@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from glioma_hf.benchmark.splits import LabelledImage, load_splits, pick
 from glioma_hf.benchmark.tuning import tune
 from glioma_hf.data.images import to_uint8
 from glioma_hf.data.publishing import prepare
-from glioma_hf.data.synthetic_archive import write_synthetic_archive
+from glioma_hf.data.synthetic import SceneConfig
+from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
 from glioma_hf.draw import overlay
 from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
@@ -28,7 +30,9 @@ from glioma_hf.resources import bundled
 from glioma_hf.shape import shape_table
 
 Say = Callable[[str], None]
-CELL_CATEGORY = {"id": 1, "name": "cell"}
+CELL_CATEGORY = 1  # as COCO files count from
+# Crowded enough that one training image teaches something.
+GENERATED = SyntheticArchiveConfig(scene=SceneConfig(cells_per_megapixel=(150, 260)))
 
 
 @dataclass
@@ -81,13 +85,13 @@ def quickstart(
         if archive is None:
             say("generating an archive of images in the Glioma C6 layout (none was given)")
             archive, source = work / "archive.zip", "generated images"
-            write_synthetic_archive(archive, seed=0)
+            write_synthetic_archive(archive, seed=0, config=GENERATED)
         else:
             source = Path(archive).name
         say("preparing the data set: archive -> Parquet")
         prepare(archive, work / "dataset")
-        splits = load_splits(work / "dataset", work / ".cache")
-        chosen = pick(splits["train"], image, str(archive))
+        splits = load_splits(work / "dataset", work / ".cache", source)
+        chosen = pick(splits["train"], image, source)
         device = best_device()
         say(f"the base model on {len(splits['test'])} test images, on {device.type}; thresholds from validation images")
         base = _run("base", SamSegmenter(load_base(model).to(device)), splits, say)
@@ -115,7 +119,7 @@ def quickstart(
         scores["seconds"]["total"] = round(time.perf_counter() - started, 1)
         (work / "scores.json").write_text(json.dumps(scores, indent=2))
         write_report(work / "report.html", scores, recipe.model_dump(), [item.name for item in splits["test"]])
-        _remove_cache(work)
+        shutil.rmtree(work / ".cache", ignore_errors=True)
     return scores
 
 
@@ -153,16 +157,10 @@ def _write_results(work: Path, images: list[LabelledImage], base: ModelRun, tune
         for run, suffix in ((base, "base"), (tuned, "lora")):
             overlay(shown, run.predictions[number], item.cells).save(work / "overlays" / f"{stem}_{suffix}.png")
         found = tuned.predictions[number]
-        for row in found.to_coco(item.image_id, [CELL_CATEGORY["id"]]):  # type: ignore[list-item]
+        for row in found.to_coco(item.image_id, [CELL_CATEGORY]):
             results.append({k: v for k, v in row.items() if k not in ("id", "iscrowd")})
         table = shape_table(found)
         table.insert(0, "file_name", item.name)
         tables.append(table.drop(columns="category"))
     (work / "predictions.json").write_text(json.dumps(results))
     pd.concat(tables).to_csv(work / "morphology.csv", index=False, float_format="%.6g")
-
-
-def _remove_cache(work: Path) -> None:
-    import shutil
-
-    shutil.rmtree(work / ".cache", ignore_errors=True)

@@ -22,21 +22,23 @@ class LabelledImage:
     cells: Instances
 
 
-def load_splits(folder: str | Path, cache: str | Path | None = None) -> dict[str, list[LabelledImage]]:
+def load_splits(
+    folder: str | Path, cache: str | Path | None = None, name: str | None = None
+) -> dict[str, list[LabelledImage]]:
     """Train, validation and test images of the spec part, through `load_dataset`.
 
-    Raises `InputError` where the folder is no prepared data set or lacks a split.
+    Raises `InputError` where the folder (called `name` there) is no prepared data set or lacks a split.
     """
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
     if not any(Path(folder).glob("data/*.parquet")):
-        raise InputError(f"{folder}: no prepared data set; make one with glioma-hf data prepare")
+        raise InputError(f"{name or folder}: no prepared data set; make one with glioma-hf data prepare")
     rows = load_dataset(str(folder), "spec", cache_dir=None if cache is None else str(cache))
     splits = {}
     for split in ("train", "validation", "test"):
         if split not in rows:
-            raise InputError(f"{folder}: no {split} images of the part spec; all three splits are needed")
+            raise InputError(f"{name or folder}: no {split} images of the part spec; all three splits are needed")
         splits[split] = [
             LabelledImage(row["image_id"], row["file_name"], np.asarray(row["image"]), instances_of(row))
             for row in rows[split]
