@@ -79,6 +79,34 @@ def prepare(
         typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
 
 
+@data_app.command()
+def stats(
+    folders: Annotated[list[Path], typer.Argument(help="Folders made by data prepare; several are compared.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and figures.")],
+) -> None:
+    """Table 1 and the shape figures of the paper: overview.json, objects.csv and plots."""
+    import json
+
+    from glioma_hf.data import statistics
+    from glioma_hf.files import new_folder
+
+    if len({folder.name for folder in folders}) < len(folders):
+        raise InputError("data sets are told apart by their folders' names: give folders of different names")
+    sets = {folder.name: statistics.measure_objects(folder, err.print) for folder in folders}
+    tables = {folder.name: statistics.overview(folder) for folder in folders}
+    with new_folder(out) as work:
+        (work / "overview.json").write_text(json.dumps(tables, indent=2))
+        for name, objects in sets.items():
+            (work / name).mkdir()
+            objects.to_csv(work / name / "objects.csv", index=False, float_format="%.6g")
+            statistics.plot_figures(objects, work / name, name)
+        if len(sets) > 1:
+            statistics.plot_comparison(sets, work)
+    for name, parts in tables.items():
+        for part in parts:
+            typer.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in part.items() if value))
+
+
 @app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],

@@ -24,6 +24,7 @@ COMMANDS = (
     "data",
     "data prepare",
     "data synthesize",
+    "data stats",
 )
 
 

@@ -158,7 +158,7 @@ class _Painter:
             points = centre + (body - centre) * shrink
             column, row = np.floor(points - [left, top]).astype(int).T
             good = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
-            if good.all() and mask[row, column].mean() > 0.97 and self._mask(points)[1].sum() >= 60:
+            if good.all() and mask[row, column].mean() > 0.97 and self._mask(points)[1].sum() >= 90:
                 return np.round(points, 2)
         return None
 

@@ -1,0 +1,139 @@
+"""Table 1 and the shape figures (2 and 3) of the paper, from prepared data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glioma_hf.data.features import CATEGORIES
+from glioma_hf.errors import InputError
+from glioma_hf.instances import Instances
+from glioma_hf.shape import shape_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+# Okabe and Ito's palette.
+COLOURS = {"cell": "#000000", "cell_a": "#0072B2", "cell_b": "#E69F00", "soma": "#009E73"}
+COLUMNS = ["image_id", "file_name", "width", "height", "subset", "split", "objects"]
+
+
+def measure_objects(folder: str | Path, progress: Callable[[str], None] = lambda _: None) -> DataFrame:
+    """One row per object of a prepared data set: where it is from, its category by name, and its shape.
+
+    Images aren't read. Raises `InputError` where the folder is no prepared data set.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    files = sorted((Path(folder) / "data").glob("*.parquet"))
+    if not files:
+        raise InputError(f"{folder}: no prepared data set; make one with glioma-hf data prepare")
+    tables = []
+    for file in files:
+        for row in pq.read_table(file, columns=COLUMNS).to_pylist():
+            objects = [{**o, "category_id": o["category"]} for o in row["objects"]]
+            table = shape_table(Instances.from_coco(objects, (row["height"], row["width"]))).drop(columns="score")
+            table["category"] = [CATEGORIES[c] for c in table["category"]]
+            for position, name in enumerate(("subset", "split", "file_name")):
+                table.insert(position, name, row[name])
+            tables.append(table)
+            progress(f"{row['subset']}/{row['split']}: {row['file_name']}, {len(table)} objects")
+    return pd.concat(tables, ignore_index=True)
+
+
+def overview(folder: str | Path) -> list[dict[str, Any]]:
+    """The paper's Table 1: per part its images, its cells of either type and its somata."""
+    import pyarrow.parquet as pq
+
+    parts: dict[str, dict[str, Any]] = {}
+    for file in sorted((Path(folder) / "data").glob("*.parquet")):
+        for row in pq.read_table(file, columns=["subset", "objects"]).to_pylist():
+            empty = {"part": row["subset"], "images": 0, "cells": 0, **dict.fromkeys(CATEGORIES, 0)}
+            part = parts.setdefault(row["subset"], empty)
+            part["images"] += 1
+            for item in row["objects"]:
+                name = CATEGORIES[item["category"]]
+                part[name] += 1
+                part["cells"] += name != "soma"
+    return list(parts.values())
+
+
+def plot_figures(objects: DataFrame, folder: Path, title: str) -> None:
+    """Figure 2: `areas.png` (a), `shapes.png` (b) and `solidity.png` (c)."""
+    plt = _pyplot()
+    present = [c for c in CATEGORIES if (objects.category == c).any()]
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    bins = np.geomspace(max(objects.area.min(), 1), objects.area.max() + 1, 40)
+    for name in present:
+        axes.hist(
+            objects.area[objects.category == name], bins, histtype="step", lw=1.8, color=COLOURS[name], label=name
+        )
+    axes.set(xscale="log", xlabel="area, pixels", ylabel="objects", title=title)
+    axes.legend()
+    _save(figure, folder / "areas.png")
+
+    figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    means = {name: objects[objects.category == name] for name in present}
+    plot_means(axes, means, {name: COLOURS[name] for name in present})
+    axes.set_title(f"{title}: means, disc area by mean object area")
+    _save(figure, folder / "shapes.png")
+
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    for name in present:
+        chosen = objects[objects.category == name]
+        style = {"s": 5, "alpha": 0.35, "color": COLOURS[name], "label": name, "linewidths": 0}
+        panels[0].scatter(chosen.eccentricity, chosen.solidity, **style)
+        panels[1].scatter(chosen.area, chosen.solidity, **style)
+    panels[0].set(xlabel="eccentricity (short / long axis)", ylabel="solidity", xlim=(0, 1))
+    panels[1].set(xlabel="area, pixels", xscale="log")
+    panels[1].legend(markerscale=3)
+    figure.suptitle(title)
+    _save(figure, folder / "solidity.png")
+
+
+def plot_comparison(sets: Mapping[str, DataFrame], folder: Path) -> None:
+    """Figure 3, `comparison.png`: sizes (a), solidity against eccentricity (b) and means (c) of data sets' cells."""
+    plt = _pyplot()
+    cells = {name: objects[objects.category != "soma"] for name, objects in sets.items()}
+    colours = dict(zip(cells, plt.rcParams["axes.prop_cycle"].by_key()["color"] * len(cells), strict=False))
+    figure, panels = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
+    for name, objects in cells.items():
+        bins = np.geomspace(max(objects.area.min(), 1), objects.area.max() + 1, 40)
+        weights = np.full(len(objects), 1 / len(objects))
+        panels[0].hist(objects.area, bins, weights=weights, histtype="step", lw=1.8, color=colours[name], label=name)
+        panels[1].scatter(objects.eccentricity, objects.solidity, s=4, alpha=0.3, color=colours[name], linewidths=0)
+    panels[0].set(xscale="log", xlabel="area, pixels", ylabel="share of the objects")
+    panels[0].legend()
+    panels[1].set(xlabel="eccentricity (short / long axis)", ylabel="solidity", xlim=(0, 1))
+    plot_means(panels[2], cells, colours)
+    _save(figure, folder / "comparison.png")
+
+
+def plot_means(axes: Axes, groups: Mapping[str, DataFrame], colours: Mapping[str, str]) -> None:
+    """Mean eccentricity and solidity of each group, as discs whose area goes with the mean object area."""
+    largest = max(float(group.area.mean()) for group in groups.values())
+    for name, group in groups.items():
+        x, y = group.eccentricity.mean(), group.solidity.mean()
+        axes.errorbar(x, y, group.solidity.std(), group.eccentricity.std(), color=colours[name], lw=0.8, alpha=0.6)
+        axes.scatter(x, y, s=900 * group.area.mean() / largest, color=colours[name], alpha=0.7, linewidths=0)
+        axes.annotate(f"{name}\n{group.area.mean():.0f} px", (x, y), ha="center", va="center", fontsize=8)
+    axes.set(xlabel="mean eccentricity (short / long axis)", ylabel="mean solidity")
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=150)
+    _pyplot().close(figure)
