@@ -23,6 +23,28 @@ from glioma_hf.models.sam.generate import has_fast_bfloat16
 from glioma_hf.models.sam.lora import LoraSettings, add_adapter
 from glioma_hf.models.sam.network import CellSam
 
+# In place of the template that `peft` leaves to be filled in.
+CARD = """---
+library_name: peft
+tags:
+- lora
+- image-segmentation
+- cell-segmentation
+---
+
+# LoRA adapter of SAM for overlapping cells
+
+Base model: {base}. LoRA of rank {rank} on the queries and values of the image encoder and the mask decoder, and a head
+that finds cell centres, trained with `glioma_hf` on few annotated images. `training.json` holds the recipe,
+`generation.json` the thresholds chosen on validation images.
+
+```python
+from glioma_hf.benchmark.jobs import open_segmenter
+
+segmenter = open_segmenter("{base}", "THIS_FOLDER")
+```
+"""
+
 Report = Callable[[int, int, float], None]  # step, steps, loss
 
 
@@ -130,6 +152,7 @@ def save_adapter(adapted: PeftModel, folder: str | Path, base_name: str, setting
     adapted.peft_config["default"].base_model_name_or_path = base_name  # not a path of this machine
     adapted.save_pretrained(str(folder), save_embedding_layers=False)  # SAM has none; "auto" would ask the Hub
     (folder / "training.json").write_text(settings.model_dump_json(indent=2))
+    (folder / "README.md").write_text(CARD.format(base=base_name, rank=settings.lora.rank))
 
 
 def training_loss(outputs: dict[str, Tensor], batch: dict[str, Tensor], settings: TrainSettings) -> Tensor:
