@@ -72,7 +72,7 @@ class TrainSettings(BaseModel):
         return max(1, math.ceil(self.epochs * self.tiles_per_image * images / (self.batch * self.accumulation)))
 
 
-# For the small embedded model on a CPU: minutes instead of hours. Found on T98G validation images.
+# For the small embedded model on a CPU: minutes instead of hours. Set by judgement, not yet tuned on any data.
 QUICK = TrainSettings(
     epochs=40,
     tiles_per_image=12,
