@@ -252,7 +252,9 @@ def fetch(target: Path) -> Path:
 
 def check_task(task: str) -> None:
     """Raise `InputError` for a task that isn't the paper's."""
-    known = ("cells", "soma", "cell_a", "cell_b", "all")
+    from glioma_hf.data.features import TASKS
+
+    known = (*TASKS, "all")
     if task not in known:
         raise InputError(f"the task {task!r} isn't known; it is one of {', '.join(known)}")
 

@@ -14,7 +14,7 @@ from peft import PeftModel
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from glioma_hf.instances import Instances
 from glioma_hf.models.sam import losses
@@ -138,10 +138,7 @@ def train(
     trainer = _CellTrainer(
         settings, model=adapted, args=arguments, train_dataset=dataset, callbacks=[_Reporter(report, steps, log)]
     )
-    for callback in ("PrinterCallback", "ProgressCallback"):
-        trainer.callback_handler.callbacks = [
-            c for c in trainer.callback_handler.callbacks if type(c).__name__ != callback
-        ]
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     return adapted.eval()
 
