@@ -16,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Glioma C
 data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
 app.add_typer(data_app, name="data")
 MODEL_HELP = "embedded, a folder, or a Hub name such as facebook/sam-vit-base."
+SOURCE_HELP = "glioma_c6, neurips22, livecell, tissuenet or dynamicnuclearnet."
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -66,17 +67,23 @@ def prepare(
         bool, typer.Option("--download", help="Fetch it from Zenodo (947 MB), resumed if broken.")
     ] = False,
     keep: Annotated[Path, typer.Option(help="Where --download puts the archive.")] = Path("dataset.zip"),
+    source: Annotated[str, typer.Option(help=SOURCE_HELP)] = "glioma_c6",
+    strict: Annotated[bool, typer.Option("--strict", help="What would be repaired becomes an error.")] = False,
 ) -> None:
-    """Glioma C6 archive -> a folder that load_dataset opens."""
+    """An archive -> a folder that load_dataset opens. Run again, it goes on where it was broken off."""
     from glioma_hf.data.publishing import prepare as run
 
     if (archive is None) != download:
         raise InputError("give either --archive PATH or --download")
     if archive is None:
+        if source != "glioma_c6":
+            raise InputError(f"--download fetches Glioma C6 alone; get {source} yourself and give --archive PATH")
         archive = fetch(keep)
-    for split in run(archive, out, progress=err.print):
+    prepared = run(archive, out, lambda line: err.print(line, markup=False), source, strict)
+    for split in prepared.splits:
         counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
         typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
+    typer.echo("repaired: " + (", ".join(f"{n} {kind}" for kind, n in prepared.repairs.items()) or "nothing"))
 
 
 @data_app.command()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from glioma_hf.errors import InputError
 
+_MARKER = ".glioma-hf"
+
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
@@ -20,18 +22,14 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     empty: nobody's own files are deleted. Raises `InputError` where the place can't be written.
     """
     path = Path(path)
-    marker = ".glioma-hf"
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; give a folder for the output")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).exists():
-        raise InputError(f"{path} holds other files; give a new or empty folder for the output")
+    _check_replaceable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
-        raise InputError(f"{path} can't be written ({error.strerror}); give another folder for the output") from None
+        raise _unwritable(path, error) from None
     try:
-        (work / marker).touch()
+        (work / _MARKER).touch()
         yield work
         work.chmod(0o777 & ~_umask())
         if path.exists():
@@ -39,6 +37,36 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         work.rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(path: str | Path, job: str) -> Iterator[Path]:
+    """As `new_folder`, but a run that is broken off leaves its temporary folder for the next one to go on in.
+
+    The next run finds it where `job`, a description of what is made from what, is the same; otherwise it
+    begins anew. An `InputError` leaves nothing.
+    """
+    path = Path(path)
+    _check_replaceable(path)
+    work = path.with_name(f".{path.name}.partial")
+    note = work / _MARKER
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not note.is_file() or note.read_text() != job:
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            note.write_text(job)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        yield work
+    except InputError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    note.write_text("")
+    if path.exists():
+        shutil.rmtree(path)
+    work.rename(path)
 
 
 @contextmanager
@@ -58,6 +86,17 @@ def new_file(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give a folder for the output")
+    if path.is_dir() and any(path.iterdir()) and not (path / _MARKER).exists():
+        raise InputError(f"{path} holds other files; give a new or empty folder for the output")
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} can't be written ({error.strerror}); give another folder for the output")
 
 
 def _umask() -> int:

@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
-from glioma_hf.rle import BoxMask, Rle, decode_in_box, encode_box_mask, encode_runs, trace_polygons
+from glioma_hf.rle import BoxMask, Rle, decode_in_boxes, encode_box_mask, encode_runs, trace_polygons
 from glioma_hf.segmentation import encode_segmentations, polygons_to_rles
 
 MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
@@ -213,8 +213,9 @@ class Instances:
 
     def box_masks(self) -> Iterator[BoxMask]:
         """Each object as (boolean mask of its bounding box, (top, left)); empty objects give (0, 0) masks."""
-        for rle, box in zip(self.rles, self.boxes.astype(int), strict=True):
-            yield decode_in_box(rle, box), (int(box[1]), int(box[0]))
+        boxes = self.boxes.astype(int)
+        for mask, box in zip(decode_in_boxes(self.rles, boxes), boxes, strict=True):
+            yield mask, (int(box[1]), int(box[0]))
 
     # -- changing (always into a new object) ----------------------------------------------
 
@@ -266,14 +267,16 @@ class Instances:
 
     def to_label_map(self, priority: Sequence[int] | None = None) -> np.ndarray:
         """int32 (H, W): position + 1 of the object of highest priority at each pixel, 0 for none."""
-        order = range(len(self)) if priority is None else list(priority)
+        order = list(range(len(self))) if priority is None else list(priority)
         if sorted(order) != list(range(len(self))):
             raise InputError(f"the priority must name each of the {len(self)} objects once")
         labels = np.zeros(self.size, np.int32)
         boxes = self.boxes.astype(int)
-        for position in reversed(order):
+        placed = order[::-1]
+        masks = decode_in_boxes([self.rles[i] for i in placed], boxes[placed])
+        for position, mask in zip(placed, masks, strict=True):
             x, y, w, h = boxes[position]
-            labels[y : y + h, x : x + w][decode_in_box(self.rles[position], boxes[position])] = position + 1
+            labels[y : y + h, x : x + w][mask] = position + 1
         return labels
 
     def to_masks(self) -> Iterator[np.ndarray]:

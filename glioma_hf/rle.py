@@ -7,7 +7,7 @@ column-major runs, zeros first, in the compressed string form of pycocotools.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,6 @@ def encode_box_mask(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, 
         apart = starts[1:] != ends[:-1]
         starts, ends = starts[np.r_[True, apart]], ends[np.r_[apart, True]]
     return encode_runs(starts, ends, size)
-
-
-def run_lengths(rle: Rle) -> np.ndarray:
-    """Lengths of the runs (zeros, ones, zeros ...) of a compressed RLE: int64.
-
-    Raises ValueError for counts that can't be read or don't fill the image.
-    """
-    lengths, _, faults = parse_counts([rle["counts"]], rle["size"][0] * rle["size"][1])
-    if faults[0]:
-        raise ValueError(faults[0])
-    return lengths
 
 
 def parse_counts(counts: Sequence[bytes], pixels: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -110,20 +99,45 @@ def parse_counts(counts: Sequence[bytes], pixels: int) -> tuple[np.ndarray, np.n
 
 def decode_in_box(rle: Rle, box: np.ndarray) -> np.ndarray:
     """Boolean mask (h, w) of what an RLE holds inside the box (x, y, w, h), which lies in the image."""
-    x, y, w, h = (int(v) for v in box)
-    height = rle["size"][0]
-    edges = np.cumsum(run_lengths(rle))
-    starts, ends = edges[0:-1:2], edges[1::2]
-    low, high = np.searchsorted(ends, x * height, "right"), np.searchsorted(starts, (x + w) * height, "left")
-    starts = np.clip(starts[low:high] - x * height, 0, w * height)
-    ends = np.clip(ends[low:high] - x * height, 0, w * height)
-    if h == 0 or w == 0:
-        return np.zeros((h, w), bool)
-    # Full columns of the box alone; the box is small, the columns as high as the image.
-    steps = np.zeros(w * height + 1, np.int8)
-    np.add.at(steps, starts, 1)
-    np.add.at(steps, ends, -1)
-    return np.cumsum(steps[:-1], dtype=np.int8).reshape(w, height).T[y : y + h].astype(bool)
+    return next(decode_in_boxes([rle], [box]))
+
+
+def decode_in_boxes(rles: Sequence[Rle], boxes: Sequence[np.ndarray] | np.ndarray) -> Iterator[np.ndarray]:
+    """`decode_in_box` of each RLE in its own box; all RLEs are of one image, their counts are read in one pass."""
+    if not len(rles):
+        return
+    height, width = rles[0]["size"]
+    lengths, first, faults = parse_counts([rle["counts"] for rle in rles], height * width)
+    for i, box in enumerate(boxes):
+        if faults[i]:
+            raise ValueError(faults[i])
+        x, y, w, h = (int(v) for v in box)
+        if h == 0 or w == 0:
+            yield np.zeros((h, w), bool)
+            continue
+        edges = np.cumsum(lengths[first[i] : first[i + 1]])
+        starts, ends = edges[0:-1:2], edges[1::2]
+        low, high = np.searchsorted(ends, x * height, "right"), np.searchsorted(starts, (x + w) * height, "left")
+        starts = np.clip(starts[low:high] - x * height, 0, w * height)
+        ends = np.clip(ends[low:high] - x * height, 0, w * height)
+        yield _fill(starts, ends, height, y, w, h)
+
+
+def _fill(starts: np.ndarray, ends: np.ndarray, height: int, y: int, w: int, h: int) -> np.ndarray:
+    """Rows y ... y + h of w columns of `height` pixels, with the runs [start, end) set."""
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    column, last = starts // height, (ends - 1) // height
+    if (last > column).any():  # runs across the end of a column are cut there
+        parts = last - column + 1
+        owner = np.repeat(np.arange(len(starts)), parts)
+        inner = np.arange(len(owner)) - np.repeat(np.cumsum(parts) - parts, parts)
+        column = column[owner] + inner
+        starts, ends = np.maximum(starts[owner], column * height), np.minimum(ends[owner], (column + 1) * height)
+    # One row more than the box, to hold where a run ends at its lower edge.
+    steps = np.zeros((w, h + 1), np.int8)
+    np.add.at(steps, (column, np.clip(starts - column * height - y, 0, h)), 1)
+    np.add.at(steps, (column, np.clip(ends - column * height - y, 0, h)), -1)
+    return np.cumsum(steps, axis=1, dtype=np.int8)[:, :h].T.astype(bool)
 
 
 def trace_polygons(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[list[float]]:

@@ -67,7 +67,12 @@ def test_synthesize_and_prepare(tmp_path):
     assert made.returncode == 0, made.stderr
     done = run("data", "prepare", "--archive", tmp_path / "a.zip", "--out", tmp_path / "set")
     assert done.returncode == 0, done.stderr
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["spec/train", "spec/validation", "spec/test"]
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
+        "spec/train",
+        "spec/validation",
+        "spec/test",
+        "repaired",
+    ]
     assert (tmp_path / "set" / "data" / "spec-train-00000-of-00001.parquet").is_file()
 
 

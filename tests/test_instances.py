@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 from glioma_hf import InputError, Instances
 from glioma_hf.instances import MAX_PIXELS
-from glioma_hf.rle import run_lengths
+from glioma_hf.rle import parse_counts
 from tests.strategies import instances, square, stacks
 
 
@@ -167,7 +167,7 @@ def test_select_keeps_columns_together():
     )
 
 
-def test_run_lengths_agree_with_uncompressed_counts():
+def test_parsed_counts_agree_with_uncompressed_ones():
     rng = np.random.default_rng(0)
     for height, width in ((1, 1), (3, 5), (70, 50), (2000, 40)):
         mask = rng.random((height, width)) < 0.3
@@ -175,7 +175,7 @@ def test_run_lengths_agree_with_uncompressed_counts():
         edges = np.flatnonzero(flat[1:] != flat[:-1])
         expected = np.diff(np.r_[0, edges])
         rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-        assert run_lengths(rle).tolist() == expected.tolist()
+        assert parse_counts([rle["counts"]], mask.size)[0].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(

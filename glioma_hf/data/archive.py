@@ -44,11 +44,7 @@ class Archive:
     def read(self, name: str) -> bytes:
         """The bytes of one member."""
         if self._zip is None:
-            file = (self.path / name).resolve()
-            if not file.is_relative_to(self.path.resolve()):
-                raise InputError(
-                    f"{self.path}: {name} is a link that leads out of the folder; put the file itself there"
-                )
+            file = self.member_path(name)
             size = file.stat().st_size
         else:
             size = self._zip.getinfo(name).file_size
@@ -58,6 +54,19 @@ class Archive:
             return file.read_bytes() if self._zip is None else self._zip.read(name)
         except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError, ValueError) as error:
             raise InputError(f"{self.path}: {name} can't be read ({error}); get the archive again") from None
+
+    def member_path(self, name: str) -> Path:
+        """Where a member of a folder lies. Raises `InputError` for a link that leads out of the folder."""
+        file = (self.path / name).resolve()
+        if not file.is_relative_to(self.path.resolve()):
+            raise InputError(f"{self.path}: {name} is a link that leads out of the folder; put the file itself there")
+        return file
+
+    def fingerprint(self) -> list[str | int]:
+        """What tells whether this is the archive of an earlier run: its place, size and time of change."""
+        files = [self.path / name for name in self.names] if self._zip is None else [self.path]
+        facts = [file.stat() for file in files]
+        return [str(self.path.resolve()), sum(f.st_size for f in facts), max((f.st_mtime_ns for f in facts), default=0)]
 
     def close(self) -> None:
         """Close the zip file, if it is one."""

@@ -8,22 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 
 if TYPE_CHECKING:
     from datasets import Features
 
-CATEGORIES = ("cell", "cell_a", "cell_b", "soma")
+# Indices are the same for all sources; each publishes the names up to the last that it uses.
+CATEGORIES = ("cell", "cell_a", "cell_b", "soma", "nucleus")
 TASKS: dict[str, tuple[str, ...]] = {
     "cells": ("cell", "cell_a", "cell_b"),
     "soma": ("soma",),
     "cell_a": ("cell_a",),
     "cell_b": ("cell_b",),
+    "nucleus": ("nucleus",),  # of TissueNet and DynamicNuclearNet
 }
 
 
-def features() -> Features:
-    """The columns as `datasets` features; the same for every source."""
+def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
+    """The columns as `datasets` features; the same for every source but for its `categories`."""
     from datasets import ClassLabel, Features, Image, Sequence, Value
 
     return Features(
@@ -39,7 +42,7 @@ def features() -> Features:
             "objects": [
                 {
                     "id": Value("int64"),
-                    "category": ClassLabel(names=list(CATEGORIES)),
+                    "category": ClassLabel(names=list(categories)),
                     "segmentation": Sequence(Sequence(Value("float64"))),
                     "bbox": Sequence(Value("float64"), length=4),
                     "area": Value("float64"),
@@ -49,19 +52,34 @@ def features() -> Features:
     )
 
 
-def instances_of(row: Mapping[str, Any], task: str = "cells") -> Instances:
+def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = False) -> Instances:
     """The objects of a row that belong to one of the paper's tasks, as `Instances` in annotation order.
+
+    For training and for scoring alike.
 
     Args:
         row: a row of a prepared data set, as `datasets` gives it.
-        task: `cells` (both types), `soma`, `cell_a` or `cell_b` (paper, section 4). Categories of the
-            result are indices into `CATEGORIES`.
+        task: `cells` (both types), `soma`, `cell_a` or `cell_b` (paper, section 4), or `nucleus`. Categories
+            of the result are indices into `CATEGORIES`.
+        flattened: without overlaps: an earlier object of the task covers a later one (Table 4). Objects that
+            are covered whole are left out.
     """
-    wanted = {CATEGORIES.index(name) for name in TASKS[task]}
+    wanted = task_categories(task)
     objects: Sequence[Mapping[str, Any]] = [o for o in row["objects"] if o["category"] in wanted]
-    return Instances.from_polygons(
+    instances = Instances.from_polygons(
         [o["segmentation"] for o in objects],
         (row["height"], row["width"]),
         categories=[o["category"] for o in objects],
         ids=[o["id"] for o in objects],
     )
+    if flattened:
+        instances = instances.flatten()
+        instances = instances.select(instances.areas > 0)
+    return instances
+
+
+def task_categories(task: str) -> set[int]:
+    """Indices into `CATEGORIES` of what a task counts. Raises `InputError` for an unknown task."""
+    if task not in TASKS:
+        raise InputError(f"the task {task!r} isn't known; it is one of {', '.join(TASKS)}")
+    return {CATEGORIES.index(name) for name in TASKS[task]}

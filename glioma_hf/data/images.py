@@ -33,6 +33,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
             image.load()
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"{name}: the image is damaged ({error}); save it again") from None
+        if image.mode == "RGB" and _bits(image, data) == 16:
+            return _decode_deep_colour(data, image.format or "", name)
         pixels = np.asarray(image if image.mode in _DIRECT_MODES else image.convert("RGB"))
     if pixels.dtype.kind == "f":
         raise InputError(f"{name}: floating-point pixels; save the image with 8 or 16 bits")
@@ -40,7 +42,22 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         if pixels.min() < 0 or pixels.max() > 65535:
             raise InputError(f"{name}: 32-bit pixels; save the image with 8 or 16 bits")
         pixels = pixels.astype(np.uint16)
-    return pixels
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def decode_labels(data: bytes, name: str) -> np.ndarray:
+    """A label map of 8, 16 or 32 bits, int64 (H, W). Raises `InputError` that names it for anything else."""
+    with _open(data, name) as image:
+        try:
+            labels = np.asarray(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"{name}: the label map is damaged ({error}); save it again") from None
+    if labels.ndim != 2 or labels.dtype.kind == "f":
+        raise InputError(
+            f"{name}: a label map has one channel of whole numbers, this one is {labels.dtype} of shape {labels.shape}"
+        )
+    labels = labels.view(np.uint32) if labels.dtype == np.int32 else labels  # Pillow reads 32 bits as signed
+    return labels.astype(np.int64)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -60,6 +77,25 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
         return np.asarray(np.round(grey), np.uint8)
     low, high = np.percentile(grey, [0.1, 99.9])
     return np.asarray(np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255, np.uint8)
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits per channel in the file; Pillow brings 16-bit colour down to 8."""
+    if image.format == "PNG":
+        return data[24]
+    tags = getattr(image, "tag_v2", {})
+    return max(tags.get(258, (8,)))
+
+
+def _decode_deep_colour(data: bytes, kind: str, name: str) -> np.ndarray:
+    import imagecodecs
+    import tifffile
+
+    try:
+        pixels = imagecodecs.png_decode(data) if kind == "PNG" else tifffile.imread(io.BytesIO(data))
+    except Exception as error:  # these libraries raise errors of their own
+        raise InputError(f"{name}: the image is damaged ({error}); save it again") from None
+    return np.ascontiguousarray(pixels if pixels.shape[-1] == 3 else np.moveaxis(pixels, 0, -1))
 
 
 def _open(data: bytes, name: str) -> Image.Image:

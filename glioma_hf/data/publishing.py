@@ -1,147 +1,163 @@
-"""Rows -> a folder that `load_dataset` opens: Parquet files and the data card.
+"""Rows -> a folder that `load_dataset` opens: Parquet files, their provenance and the data card.
 
-The card names configs and splits over the same files: `default` with the splits `spec` and `gen`,
-`spec` with train, validation and test, `gen` with test.
+A split's rows lie in files of some 64 MB of images, one row group an image, so that one row is read
+without the rest. A run that is broken off goes on after the last whole file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from string import Template
 from typing import Any
 
-import yaml
-
 from glioma_hf.data.archive import Archive
+from glioma_hf.data.card import card
 from glioma_hf.data.features import CATEGORIES, features
-from glioma_hf.data.glioma_c6 import LICENCE_NOTE, find_parts, read_rows
-from glioma_hf.files import new_folder
+from glioma_hf.data.rows import Part, Repairs, Row
+from glioma_hf.data.sources import Source, get_source
+from glioma_hf.errors import InputError
+from glioma_hf.files import new_file, resumable_folder
 
-ROWS_PER_GROUP = 4  # of 5 megapixels: one row is read without fetching the rest of the file
-CARD = Path(__file__).with_name("card.md")
+IMAGE_BYTES_PER_FILE = 64 * 2**20
+PROVENANCE = "provenance.json"
+FORMAT = 2  # of the files written here; a run of another format isn't gone on with
 
 
 @dataclass
 class PreparedSplit:
-    """What one Parquet file holds."""
+    """What the files of one split hold."""
 
     subset: str
     split: str
+    files: list[str] = field(default_factory=list)
     images: int = 0
-    objects: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CATEGORIES, 0))
+    objects: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def file(self) -> str:
-        """Its name in the folder."""
-        return f"data/{self.subset}-{self.split}-00000-of-00001.parquet"
+
+@dataclass
+class Prepared:
+    """A folder that was prepared: from what, its splits, and how many objects were repaired in which way."""
+
+    source: str
+    archive: str
+    splits: list[PreparedSplit]
+    repairs: dict[str, int]
 
 
 def prepare(
-    archive_path: str | Path, out: str | Path, progress: Callable[[str], None] = lambda _: None
-) -> list[PreparedSplit]:
-    """A Glioma C6 archive (zip or folder) -> the folder `out` that `load_dataset(out)` opens.
+    archive_path: str | Path,
+    out: str | Path,
+    progress: Callable[[str], None] = lambda line: None,
+    source: str = "glioma_c6",
+    strict: bool = False,
+) -> Prepared:
+    """An archive (zip or folder) of a source -> the folder `out` that `load_dataset(out)` opens.
 
     Args:
         archive_path: read in place.
-        out: written whole or not at all.
-        progress: called with a line after each image.
+        out: written whole or not at all; a run that was broken off is gone on with.
+        progress: called with a line after each image and for each repair.
+        source: name of a file of this package that holds a `SOURCE`.
+        strict: repairs become errors.
 
     Raises `InputError` for anything wrong with the archive or the output folder.
     """
-    prepared = []
-    with Archive(archive_path) as archive, new_folder(out) as folder:
-        (folder / "data").mkdir()
-        for part in find_parts(archive):
-            split = PreparedSplit(part.subset, part.split)
-            _write_parquet(folder / split.file, _counted(read_rows(archive, part), split, progress))
-            prepared.append(split)
-        (folder / "README.md").write_text(card(prepared), encoding="utf-8")
+    chosen = get_source(source)
+    with Archive(archive_path) as archive:
+        job = json.dumps([FORMAT, source, strict, archive.fingerprint()])
+        with resumable_folder(out, job) as folder:
+            (folder / "data").mkdir(exist_ok=True)
+            repairs = Repairs(strict, progress)
+            splits = [
+                _write_split(archive, chosen, part, folder, repairs, progress) for part in chosen.find_parts(archive)
+            ]
+            prepared = Prepared(source, archive.path.name, splits, dict(repairs.counts))
+            for marker in folder.glob("data/*.done"):
+                marker.unlink()
+            (folder / PROVENANCE).write_text(json.dumps(asdict(prepared), indent=2))
+            (folder / "README.md").write_text(card(chosen, splits, prepared.repairs), encoding="utf-8")
     return prepared
 
 
-def card(splits: list[PreparedSplit]) -> str:
-    """The data card: YAML for the Hub and `load_dataset`, then prose with the counts of these files."""
-    configs = [
-        {
-            "config_name": "default",
-            "default": True,
-            "data_files": [
-                {"split": subset, "path": [s.file for s in splits if s.subset == subset]}
-                for subset in dict.fromkeys(s.subset for s in splits)
-            ],
-        }
-    ]
-    for subset in dict.fromkeys(s.subset for s in splits):
-        files = [{"split": s.split, "path": s.file} for s in splits if s.subset == subset]
-        configs.append({"config_name": subset, "data_files": files})
-    columns = _card_features()
-    front = {
-        "pretty_name": "Glioma C6",
-        "license": "cc-by-nc-4.0",
-        "task_categories": ["image-segmentation"],
-        "tags": ["biology", "microscopy", "phase-contrast", "cell-segmentation", "instance-segmentation"],
-        "size_categories": ["n<1K"],
-        "configs": configs,
-        "dataset_info": [{"config_name": c["config_name"], "features": columns} for c in configs],
-    }
-    used = [c for c in CATEGORIES if any(s.objects[c] for s in splits)]
-    header = f"| subset | split | images | {' | '.join(used)} |\n|{'---|' * (3 + len(used))}"
-    lines = [f"| {s.subset} | {s.split} | {s.images} | {' | '.join(str(s.objects[c]) for c in used)} |" for s in splits]
-    body = Template(CARD.read_text(encoding="utf-8"))
-    table = "\n".join([header, *lines])
-    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n" + body.substitute(table=table, licence=LICENCE_NOTE)
+def read_prepared(folder: str | Path) -> Prepared:
+    """What `prepare` wrote into a folder. Raises `InputError` where it wrote none."""
+    path = Path(folder) / PROVENANCE
+    try:
+        content = json.loads(path.read_text())
+        splits = [PreparedSplit(**split) for split in content.pop("splits")]
+        return Prepared(splits=splits, **content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise InputError(f"{folder}: no prepared data set; make one with glioma-hf data prepare") from None
 
 
-def _counted(
-    rows: Iterable[dict[str, Any]], split: PreparedSplit, progress: Callable[[str], None]
-) -> Iterable[dict[str, Any]]:
-    for row in rows:
-        split.images += 1
-        for item in row["objects"]:
-            split.objects[CATEGORIES[item["category"]]] += 1
-        progress(f"{split.subset}/{split.split}: {row['file_name']}, {len(row['objects'])} objects")
-        yield row
+def _write_split(
+    archive: Archive, source: Source, part: Part, folder: Path, repairs: Repairs, progress: Callable[[str], None]
+) -> PreparedSplit:
+    """Write the files of a part that an earlier run didn't; adds that run's repairs to `repairs`."""
+    name = f"{part.subset}/{part.split}"
+    stem = f"data/{part.subset}-{part.split}"
+    split = PreparedSplit(part.subset, part.split, objects=dict.fromkeys(source.categories, 0))
+    written = 0
+    while (marker := folder / f"{stem}-{written:05}.done").exists():
+        content = json.loads(marker.read_text())
+        _add(split, content)
+        repairs.counts.update(content["repairs"])
+        written += 1
+    if split.images:
+        progress(f"{name}: {split.images} images are there from the run before")
+    if not (folder / f"{stem}.done").exists():
+        before = repairs.counts.copy()
+        for rows in _files(source.read_rows(archive, part, repairs, split.images), name, split.images, progress):
+            file = folder / f"{stem}-{written:05}.parquet"
+            _write_parquet(file, rows, source.categories)
+            objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])
+            content = {"images": len(rows), "objects": objects, "repairs": repairs.counts - before}
+            before = repairs.counts.copy()
+            file.with_suffix(".done").write_text(json.dumps(content))
+            _add(split, content)
+            written += 1
+        (folder / f"{stem}.done").touch()
+    for number in range(written):  # now that their number is known
+        split.files.append(f"{stem}-{number:05}-of-{written:05}.parquet")
+        unnumbered = folder / f"{stem}-{number:05}.parquet"
+        if unnumbered.exists():
+            unnumbered.rename(folder / split.files[-1])
+    return split
 
 
-def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def _add(split: PreparedSplit, content: dict[str, Any]) -> None:
+    split.images += content["images"]
+    for name, count in content["objects"].items():
+        split.objects[name] += count
+
+
+def _files(rows: Iterable[Row], name: str, number: int, progress: Callable[[str], None]) -> Iterator[list[Row]]:
+    """The rows of one file at a time; tells of each row, counting on from `number`."""
+    group: list[Row] = []
+    size = 0
+    for count, row in enumerate(rows, start=number + 1):
+        progress(f"{name} {count}: {row['file_name']}, {len(row['objects'])} objects")
+        group.append(row)
+        size += len(row["image"]["bytes"])
+        if size >= IMAGE_BYTES_PER_FILE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _write_parquet(path: Path, rows: list[Row], categories: Sequence[str]) -> None:
     """Without the metadata of `datasets` in the schema: releases before 4 can't read that of later ones."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = features().arrow_schema.remove_metadata()
-    with pq.ParquetWriter(path, schema, write_page_index=True) as writer:
-        group: list[dict[str, Any]] = []
+    schema = features(categories).arrow_schema.remove_metadata()
+    with (
+        new_file(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=False, write_page_index=True) as writer,
+    ):
         for row in rows:
-            group.append(row)
-            if len(group) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, schema))
-                group = []
-        if group:
-            writer.write_table(pa.Table.from_pylist(group, schema))
-
-
-def _card_features() -> list[dict[str, Any]]:
-    """The columns in the card's YAML, spelled as every release of `datasets` from 3.6 on reads them."""
-    names = {str(i): name for i, name in enumerate(CATEGORIES)}
-    objects = [
-        {"name": "id", "dtype": "int64"},
-        {"name": "category", "dtype": {"class_label": {"names": names}}},
-        {"name": "segmentation", "sequence": {"sequence": "float64"}},
-        {"name": "bbox", "sequence": "float64", "length": 4},
-        {"name": "area", "dtype": "float64"},
-    ]
-    plain = {
-        "image_id": "int64",
-        "file_name": "string",
-        "width": "int32",
-        "height": "int32",
-        "subset": "string",
-        "split": "string",
-    }
-    return [
-        {"name": "image", "dtype": "image"},
-        *({"name": name, "dtype": kind} for name, kind in plain.items()),
-        {"name": "objects", "list": objects},
-    ]
+            writer.write_table(pa.Table.from_pylist([row], schema))

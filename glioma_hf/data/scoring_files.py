@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from glioma_hf.data.coco_files import load_coco
 from glioma_hf.data.features import CATEGORIES, TASKS
-from glioma_hf.data.glioma_c6 import load_coco, map_categories
+from glioma_hf.data.glioma_c6 import map_categories
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
 
@@ -98,7 +99,7 @@ def read_predictions(path: str | Path, references: Annotated) -> Annotated:
 
 def read_label_maps(folder: str | Path) -> Annotated:
     """A folder of label maps (TIFF or PNG), by name without ending and without `_label` or `_masks`."""
-    from glioma_hf.data.images import decode_image
+    from glioma_hf.data.images import decode_labels
 
     instances: dict[Key, Instances] = {}
     names: dict[Key, str] = {}
@@ -108,10 +109,7 @@ def read_label_maps(folder: str | Path) -> Annotated:
         key = file.stem.removesuffix("_label").removesuffix("_masks")
         if key in instances:
             raise InputError(f"{file}: a second label map of {key}; keep one")
-        labels = decode_image(_read(file), str(file))
-        if labels.ndim != 2:
-            raise InputError(f"{file}: a label map has one channel, this one is of shape {labels.shape}")
-        instances[key], names[key] = Instances.from_label_map(labels), file.name
+        instances[key], names[key] = Instances.from_label_map(decode_labels(_read(file), str(file))), file.name
     if not instances:
         raise InputError(f"{folder}: no label maps (TIFF or PNG) in it")
     return Annotated(instances, names)

@@ -1,0 +1,118 @@
+"""The data card: YAML for the Hub and `load_dataset`, then prose with the counts of the files at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.sources import Source
+
+if TYPE_CHECKING:
+    from glioma_hf.data.publishing import PreparedSplit
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+TAGS = ("biology", "microscopy", "cell-segmentation", "instance-segmentation")
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (float("inf"), "100K<n<1M"))
+
+
+def card(
+    source: Source,
+    splits: Sequence[PreparedSplit],
+    repairs: Mapping[str, int],
+    name: str = "THIS_FOLDER",
+    pictures: Mapping[str, str] | None = None,
+) -> str:
+    """The text of README.md.
+
+    Args:
+        splits: what was prepared.
+        repairs: how many cases of each kind were put right.
+        name: what `load_dataset` opens, in the example.
+        pictures: captions by file name in the folder.
+    """
+    configs = _configs(source, splits)
+    columns = _columns(source.categories)
+    total = sum(split.images for split in splits)
+    front = {
+        "pretty_name": source.title,
+        "license": source.licence,
+        "task_categories": ["image-segmentation"],
+        "tags": [*TAGS, *source.tags],
+        "size_categories": [next(size for most, size in SIZES if total < most)],
+        "configs": configs,
+        "dataset_info": [{"config_name": c["config_name"], "features": columns} for c in configs],
+    }
+    used = [c for c in source.categories if any(s.objects[c] for s in splits)]
+    header = f"| subset | split | images | {' | '.join(used)} |\n|{'---|' * (3 + len(used))}"
+    lines = [f"| {s.subset} | {s.split} | {s.images} | {' | '.join(str(s.objects[c]) for c in used)} |" for s in splits]
+    body = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=source.title,
+        homepage=source.homepage,
+        summary=source.summary,
+        pictures="".join(f"\n![{caption}]({file})\n\n*{caption}*\n" for file, caption in (pictures or {}).items()),
+        table="\n".join([header, *lines]),
+        repairs="".join(["\nRepaired while reading: ", _told(repairs), ".\n"] if repairs else []),
+        example="\n".join(f'load_dataset("{name}", "{c["config_name"]}")  # {_split_names(c)}' for c in configs),
+        categories=", ".join(f"`{c}`" for c in source.categories),
+        licence=source.licence_note,
+        limits=source.limits,
+        citation=source.citation,
+    )
+    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n" + body
+
+
+def _told(repairs: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in repairs.items())
+
+
+def _split_names(config: Mapping[str, Any]) -> str:
+    return ", ".join(files["split"] for files in config["data_files"])
+
+
+def _configs(source: Source, splits: Sequence[PreparedSplit]) -> list[dict[str, Any]]:
+    subsets = list(dict.fromkeys(s.subset for s in splits))
+    official = {
+        subset: [{"split": s.split, "path": s.files} for s in splits if s.subset == subset] for subset in subsets
+    }
+    if not source.splits_by_subset:
+        files = [entry for subset in subsets for entry in official[subset]]
+        return [{"config_name": "default", "default": True, "data_files": files}]
+    by_subset = [
+        {"split": subset, "path": [file for s in splits if s.subset == subset for file in s.files]}
+        for subset in subsets
+    ]
+    return [
+        {"config_name": "default", "default": True, "data_files": by_subset},
+        *({"config_name": subset, "data_files": official[subset]} for subset in subsets),
+    ]
+
+
+def _columns(categories: Sequence[str]) -> list[dict[str, Any]]:
+    """The columns in the card's YAML, spelled as every release of `datasets` from 3.6 on reads them."""
+    assert tuple(categories) == CATEGORIES[: len(categories)], "categories are a beginning of CATEGORIES"
+    names = {str(i): name for i, name in enumerate(categories)}
+    objects = [
+        {"name": "id", "dtype": "int64"},
+        {"name": "category", "dtype": {"class_label": {"names": names}}},
+        {"name": "segmentation", "sequence": {"sequence": "float64"}},
+        {"name": "bbox", "sequence": "float64", "length": 4},
+        {"name": "area", "dtype": "float64"},
+    ]
+    plain = {
+        "image_id": "int64",
+        "file_name": "string",
+        "width": "int32",
+        "height": "int32",
+        "subset": "string",
+        "split": "string",
+    }
+    return [
+        {"name": "image", "dtype": "image"},
+        *({"name": name, "dtype": kind} for name, kind in plain.items()),
+        {"name": "objects", "list": objects},
+    ]

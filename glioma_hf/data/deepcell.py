@@ -1,0 +1,56 @@
+"""What TissueNet and DynamicNuclearNet share: npz files, and images that must become files."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from glioma_hf.data.archive import Archive
+from glioma_hf.data.rows import Part
+from glioma_hf.errors import InputError
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def find_npz_parts(archive: Archive, subset: str, pattern: str, said: str) -> list[Part]:
+    """One part per npz of a split, by a `pattern` whose first group is train, val or test."""
+    found: dict[str, str] = {}
+    for name in archive.names:
+        match = re.fullmatch(pattern, PurePosixPath(name).name.lower())
+        if match:
+            if match[1] in found:
+                raise InputError(f"{archive.path}: both {found[match[1]]} and {name} are {match[1]}; keep one")
+            found[match[1]] = name
+    if not found:
+        some = ", ".join(archive.names[:5]) or "nothing"
+        raise InputError(f"{archive.path}: no {said} in it ({some} ...)")
+    return [Part(found[key], subset, split) for key, split in SPLITS.items() if key in found]
+
+
+def npz_path(archive: Archive, part: Part) -> Path:
+    """The npz of a part on disk. Raises `InputError` for a zip: an npz in it can't be read image by image."""
+    if not archive.path.is_dir():
+        raise InputError(f"{archive.path}: give the folder that holds {part.name}, unpacked")
+    return archive.member_path(part.name)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """PNG of uint8 or uint16 (H, W), or uint8 (H, W, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def stretched(channel: np.ndarray, most: int, where: str) -> np.ndarray:
+    """float64 (H, W): a channel between its 0.1 and 99.9 percentiles, spread over 0 ... `most`.
+
+    Raises `InputError` for values that aren't finite.
+    """
+    if not np.isfinite(channel).all():
+        raise InputError(f"{where}: a pixel isn't a finite number")
+    low, high = np.percentile(channel, [0.1, 99.9])
+    return np.round(np.clip((channel - low) / max(high - low, 1e-12), 0, 1) * most)

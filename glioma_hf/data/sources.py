@@ -1,0 +1,65 @@
+"""What a source of images is. Each is one file of this folder that ends in `SOURCE = Source(...)`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from glioma_hf.data.archive import Archive
+from glioma_hf.data.rows import Part, Repairs, Row
+from glioma_hf.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a data set is read, and what its card says.
+
+    Attributes:
+        title: its name for people.
+        licence: as the Hub spells it; "other" where it has no such name.
+        licence_note, summary, limits: Markdown for the card.
+        tags: beside those that all cards have.
+        citation: BibTeX.
+        categories: names of its objects, a beginning of `CATEGORIES`.
+        find_parts: the parts of an archive in order; raises `InputError` where there are none.
+        read_rows: rows of a part from image number `start` on, by file and object named where they are wrong.
+        splits_by_subset: the config `default` has a split for each subset, and each subset is a config with
+            its official splits; otherwise `default` has the official splits.
+    """
+
+    title: str
+    homepage: str
+    licence: str
+    licence_note: str
+    summary: str
+    limits: str
+    citation: str
+    find_parts: Callable[[Archive], list[Part]]
+    read_rows: Callable[[Archive, Part, Repairs, int], Iterator[Row]]
+    tags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ("cell",)
+    splits_by_subset: bool = False
+
+
+def get_source(name: str) -> Source:
+    """The source of that name. Raises `InputError` that lists the known ones for another."""
+    names = [module.name for module in pkgutil.iter_modules(importlib.import_module("glioma_hf.data").__path__)]
+    found = getattr(importlib.import_module(f"glioma_hf.data.{name}"), "SOURCE", None) if name in names else None
+    if not isinstance(found, Source):
+        raise InputError(f"the source {name!r} isn't known; it is one of {', '.join(source_names())}")
+    return found
+
+
+def source_names() -> list[str]:
+    """Names of all sources, in alphabetical order."""
+    found = []
+    for module in pkgutil.iter_modules(importlib.import_module("glioma_hf.data").__path__):
+        try:
+            loaded = importlib.import_module(f"glioma_hf.data.{module.name}")
+        except ImportError:  # needs a library that this environment lacks, and so is no source
+            continue
+        if isinstance(getattr(loaded, "SOURCE", None), Source):
+            found.append(module.name)
+    return found

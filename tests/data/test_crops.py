@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from glioma_hf import InputError
+from glioma_hf.data.archive import Archive
+from glioma_hf.data.crops import CellCrops, Cropper, CropStream, collate
+from glioma_hf.data.features import instances_of
+from glioma_hf.data.glioma_c6 import find_parts, read_rows
+from glioma_hf.data.publishing import prepare
+
+
+@pytest.fixture(scope="module")
+def folder(archive, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("crops") / "set"
+    prepare(archive, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def train(folder, tmp_path_factory):
+    from datasets import load_dataset
+
+    return load_dataset(str(folder), "spec", split="train", cache_dir=str(tmp_path_factory.mktemp("cache")))
+
+
+def check(item, row, flattened: bool, size: int, task: str = "cells") -> None:
+    """An item against a crop of the whole image's instances."""
+    image, target = item
+    top, left = target["origin"]
+    expected = instances_of(row, task, flattened).crop(top, left, size, size)
+    assert target["ids"].tolist() == expected.ids.tolist()
+    assert target["labels"].tolist() == (expected.categories + 1).tolist()
+    for mask, wanted in zip(target["masks"].numpy(), expected.to_masks(), strict=True):
+        assert np.array_equal(mask, wanted)
+    corners = np.hstack([expected.boxes[:, :2], expected.boxes[:, :2] + expected.boxes[:, 2:]])
+    assert target["boxes"].tolist() == corners.tolist()
+    pixels = np.zeros((size, size))
+    window = np.asarray(row["image"])[top : top + size, left : left + size]
+    pixels[: window.shape[0], : window.shape[1]] = window
+    assert np.allclose(image.numpy() * 255, pixels, atol=1e-3)
+    assert target["image_id"] == row["image_id"]
+
+
+@pytest.mark.parametrize("task", ["cells", "soma", "cell_a", "cell_b"])
+@pytest.mark.parametrize("flattened", [False, True])
+def test_crops_are_windows_of_the_image_and_its_instances(train, task, flattened):
+    crops = CellCrops(train, Cropper(100, task, flattened), per_image=6)
+    for i in range(len(crops)):
+        check(crops[i], train[i // 6], flattened, 100, task)
+
+
+def test_overlaps_are_kept_unless_flattened(train):
+    def deepest(flattened: bool) -> int:
+        crops = CellCrops(train, Cropper(192, flattened=flattened), per_image=4)
+        return max(int(crops[i][1]["masks"].sum(0).max()) for i in range(len(crops)))
+
+    assert deepest(False) >= 2
+    assert deepest(True) == 1
+
+
+def test_a_crop_larger_than_the_image_is_padded(train):
+    item = CellCrops(train, Cropper(300))[0]
+    assert item[0].shape == (3, 300, 300)
+    check(item, train[0], False, 300)
+
+
+def test_polygons_are_whole_and_in_coordinates_of_the_crop(train):
+    with_masks, with_polygons = (CellCrops(train, Cropper(96, shapes=s), seed=2)[1][1] for s in ("masks", "polygons"))
+    assert with_polygons["ids"].tolist() == with_masks["ids"].tolist()
+    top, left = with_polygons["origin"]
+    outlines = {o["id"]: o["segmentation"] for o in train[1]["objects"]}
+    for i, polygons in zip(with_polygons["ids"].tolist(), with_polygons["polygons"], strict=True):
+        for polygon, whole in zip(polygons, outlines[i], strict=True):
+            assert np.allclose(polygon.reshape(-1, 2) + np.array([left, top]), np.reshape(whole, (-1, 2)))
+
+
+def test_seed_and_epoch_decide_and_workers_agree(train):
+    def batches(seed: int, epoch: int, workers: int) -> list[tuple[torch.Tensor, list]]:
+        crops = CellCrops(train, Cropper(64), per_image=4, seed=seed)
+        crops.set_epoch(epoch)
+        return list(DataLoader(crops, 3, num_workers=workers, collate_fn=collate))
+
+    alone, shared = batches(0, 0, 0), batches(0, 0, 2)
+    assert len(alone) == len(shared) == 3
+    for (images, targets), (same_images, same_targets) in zip(alone, shared, strict=True):
+        assert torch.equal(images, same_images)
+        for target, same in zip(targets, same_targets, strict=True):
+            assert torch.equal(target["masks"], same["masks"])
+    for other in (batches(1, 0, 0), batches(0, 1, 0)):
+        assert not torch.equal(alone[0][0], other[0][0])
+
+
+def test_selected_shuffled_and_filtered_rows_keep_their_image(train):
+    chosen = train.shuffle(seed=1).select([1, 0]).filter(lambda row: row["image_id"] > 0)
+    crops = CellCrops(chosen, Cropper(80))
+    for i in range(2):
+        check(crops[i], chosen[i], False, 80)
+
+
+def test_few_cached_images_change_nothing(train):
+    plain, cached = CellCrops(train, Cropper(64), cached=0), CellCrops(train, Cropper(64))
+    for i in (0, 1, 0, 1):
+        assert torch.equal(plain[i][1]["masks"], cached[i][1]["masks"])
+
+
+def test_streams_from_the_folder_and_from_the_archive_give_the_same(folder, archive, train):
+    from datasets import Image, load_dataset
+
+    streamed = load_dataset(str(folder), "spec", split="train", streaming=True)
+    with Archive(archive) as opened:
+        straight = list(read_rows(opened, find_parts(opened)[0]))
+    encoded = streamed.cast_column("image", Image(decode=False))
+    crops = [list(CropStream(rows, Cropper(64), per_image=2)) for rows in (streamed, encoded, straight)]
+    for first, second, third in zip(*crops, strict=True):
+        assert torch.equal(first[0], second[0])
+        assert torch.equal(first[0], third[0])
+        assert torch.equal(first[1]["masks"], third[1]["masks"])
+    for i, item in enumerate(crops[0]):
+        check(item, train[i // 2], False, 64)
+
+
+def test_stream_workers_share_the_rows(archive):
+    with Archive(archive) as opened:
+        rows = list(read_rows(opened, find_parts(opened)[0]))
+    loader = DataLoader(CropStream(rows, Cropper(64)), 1, num_workers=2, collate_fn=collate)
+    assert sorted(targets[0]["image_id"] for _, targets in loader) == [1, 2]
+
+
+def test_an_unknown_task_is_refused_at_once():
+    with pytest.raises(InputError, match="the task 'nuclei' isn't known"):
+        Cropper(task="nuclei")
+
+
+def test_t98g_crops_of_noisy_hand_drawn_outlines(t98g, tmp_path):
+    from datasets import load_dataset
+
+    prepare(t98g, tmp_path / "t98g")
+    rows = load_dataset(str(tmp_path / "t98g"), "spec", split="validation", cache_dir=str(tmp_path / "cache"))
+    crops = CellCrops(rows, Cropper(256), per_image=3)
+    for i in range(len(crops)):
+        check(crops[i], rows[i // 3], False, 256)
