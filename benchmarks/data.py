@@ -174,7 +174,7 @@ def make_archive(path: Path) -> None:
     from glioma_hf.data.synthetic import SceneConfig
     from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
 
-    scene = SceneConfig(width=2592, height=1944, cells_per_megapixel=(34, 34))
+    scene = SceneConfig(width=2592, height=1944, cells_per_megapixel=(46, 46))
     config = SyntheticArchiveConfig(train=30, valid=4, test=11, gen=30, scene=scene)
     write_synthetic_archive(path, 0, config, progress=lambda line: print(line, file=sys.stderr))
 

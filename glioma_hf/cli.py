@@ -72,6 +72,7 @@ def prepare(
 ) -> None:
     """An archive -> a folder that load_dataset opens. Run again, it goes on where it was broken off."""
     from glioma_hf.data.publishing import prepare as run
+    from glioma_hf.data.sources import get_source
 
     if (archive is None) != download:
         raise InputError("give either --archive PATH or --download")
@@ -79,11 +80,43 @@ def prepare(
         if source != "glioma_c6":
             raise InputError(f"--download fetches Glioma C6 alone; get {source} yourself and give --archive PATH")
         archive = fetch(keep)
-    prepared = run(archive, out, lambda line: err.print(line, markup=False), source, strict)
+    prepared = run(archive, out, say, source, strict)
     for split in prepared.splits:
         counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
         typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
+    if differences := get_source(source).differences(prepared.splits):
+        typer.echo(f"against {get_source(source).title} as published: {'; '.join(differences)}")
     typer.echo("repaired: " + (", ".join(f"{n} {kind}" for kind, n in prepared.repairs.items()) or "nothing"))
+
+
+@data_app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder made by data prepare.")],
+    repo: Annotated[str, typer.Option(help="USER/NAME on the Hub.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write to --out what would be pushed; no network.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for that tree; with --dry-run.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+) -> None:
+    """A prepared data set to the Hub: Parquet, card and figures. What arrives is compared with what was sent."""
+    import tempfile
+
+    from glioma_hf.data import hub
+    from glioma_hf.files import new_folder
+
+    hub.check_repo(repo)
+    if dry_run != (out is not None):
+        raise InputError("give --dry-run and --out FOLDER together, or neither to push")
+    if out is not None:
+        with new_folder(out) as tree:
+            names = hub.build_tree(folder, tree, repo, say)
+        typer.echo(f"wrote {len(names)} files to {out}; nothing was pushed")
+        return
+    with tempfile.TemporaryDirectory() as work:
+        names = hub.build_tree(folder, Path(work), repo, say)
+        say(f"pushing {len(names)} files to {repo}")
+        typer.echo(f"pushed and checked {len(names)} files: {hub.push(Path(work), names, repo, private)}")
 
 
 @data_app.command()
@@ -121,6 +154,7 @@ def train(
     image: Annotated[list[int], typer.Option(help="Number of a training image, from 1; may be repeated.")] = [1],  # noqa: B006
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
     recipe: Annotated[str, typer.Option(help="quick (minutes on a CPU) or paper (CellSeg1's numbers).")] = "quick",
+    task: Annotated[str, typer.Option(help="cells (both types), soma, cell_a or cell_b.")] = "cells",
 ) -> None:
     """LoRA fine-tuning of SAM on one image or a few; thresholds are chosen on the validation split."""
     if recipe not in ("quick", "paper"):
@@ -130,7 +164,7 @@ def train(
 
     quiet_libraries()
     settings = QUICK if recipe == "quick" else TrainSettings()
-    ap = train_adapter(data, image, out, model, settings, say=err.print)
+    ap = train_adapter(data, image, out, model, settings, say, task)
     typer.echo(f"wrote {out}; AP50 {ap:.3f} on the validation images its thresholds were chosen on")
 
 
@@ -243,6 +277,11 @@ def demo(
 
     quiet_libraries()
     load_script("spaces/demo/app.py").launch(server_name="127.0.0.1", server_port=port)
+
+
+def say(line: str) -> None:
+    """One line of progress."""
+    err.print(line, markup=False)
 
 
 def fetch(target: Path) -> Path:

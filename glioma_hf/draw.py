@@ -32,7 +32,7 @@ def overlay(
     shown = np.repeat(image[..., None], 3, 2)
     main = predictions if predictions is not None else references
     if main is not None:
-        _tint(shown, overlap_map(main) >= 2, OVERLAP)
+        tint(shown, overlap_map(main) >= 2, OVERLAP)
     picture = Image.fromarray(shown)
     for instances, colour in ((references, REFERENCE), (predictions, PREDICTION)):
         if instances is not None:
@@ -60,5 +60,6 @@ def overlap_map(instances: Instances) -> np.ndarray:
     return count
 
 
-def _tint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], strength: float = 0.45) -> None:
+def tint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], strength: float = 0.45) -> None:
+    """Colour the pixels of a picture, uint8 (H, W, 3), where a bool (H, W) says so, in place."""
     picture[where] = ((1 - strength) * picture[where] + strength * np.array(colour)).astype(np.uint8)

@@ -29,13 +29,18 @@ def train_adapter(
     model: str = EMBEDDED,
     recipe: TrainSettings = QUICK,
     say: Say = print,
+    task: str = "cells",
 ) -> float:
     """Fine-tune on training images of a prepared data set; thresholds come from its validation images.
+
+    Args:
+        numbers: of the training images, from 1.
+        task: which objects are learned, see `instances_of`.
 
     Writes the adapter, its recipe and its thresholds into the folder `out`, whole or not at all; returns
     the AP at IoU 0.5 on the validation images.
     """
-    splits = load_splits(data)
+    splits = load_splits(data, task=task)
     chosen = [pick(splits["train"], number, str(data)) for number in dict.fromkeys(numbers)]
     with new_folder(out) as folder:
         say(f"fine-tuning on {', '.join(item.name for item in chosen)}")

@@ -14,7 +14,7 @@ from glioma_hf.instances import Instances
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image (H, W[, channels]) with its reference instances of the task `cells`."""
+    """An image (H, W[, channels]) with its reference instances of one task."""
 
     image_id: int
     name: str
@@ -23,9 +23,9 @@ class LabelledImage:
 
 
 def load_splits(
-    folder: str | Path, cache: str | Path | None = None, name: str | None = None
+    folder: str | Path, cache: str | Path | None = None, name: str | None = None, task: str = "cells"
 ) -> dict[str, list[LabelledImage]]:
-    """Train, validation and test images of the spec part, through `load_dataset`.
+    """Train, validation and test images of the spec part, through `load_dataset`, with the instances of a task.
 
     Raises `InputError` where the folder (called `name` there) is no prepared data set or lacks a split.
     """
@@ -40,7 +40,7 @@ def load_splits(
         if split not in rows:
             raise InputError(f"{name or folder}: no {split} images of the part spec; all three splits are needed")
         splits[split] = [
-            LabelledImage(row["image_id"], row["file_name"], np.asarray(row["image"]), instances_of(row))
+            LabelledImage(row["image_id"], row["file_name"], np.asarray(row["image"]), instances_of(row, task))
             for row in rows[split]
         ]
     return splits

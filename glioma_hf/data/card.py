@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -13,34 +13,43 @@ from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.sources import Source
 
 if TYPE_CHECKING:
-    from glioma_hf.data.publishing import PreparedSplit
+    from glioma_hf.data.prepared import Prepared, PreparedSplit
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 TAGS = ("biology", "microscopy", "cell-segmentation", "instance-segmentation")
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (float("inf"), "100K<n<1M"))
 
 
+class _Plain(yaml.SafeDumper):
+    """Without anchors and aliases, which some readers of YAML don't follow."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Always: what comes twice is written twice."""
+        return True
+
+
 def card(
     source: Source,
-    splits: Sequence[PreparedSplit],
-    repairs: Mapping[str, int],
+    prepared: Prepared,
     name: str = "THIS_FOLDER",
     pictures: Mapping[str, str] | None = None,
 ) -> str:
     """The text of README.md.
 
     Args:
-        splits: what was prepared.
-        repairs: how many cases of each kind were put right.
+        prepared: what is in the folder. Where it isn't what the source published, the card says that it is another
+            data set in the same layout, and neither title nor licence nor citation are taken over.
         name: what `load_dataset` opens, in the example.
         pictures: captions by file name in the folder.
     """
+    splits, other = prepared.splits, source.is_other(prepared.splits)
+    title = f"Data in the layout of {source.title}" if other else source.title
     configs = _configs(source, splits)
     columns = _columns(source.categories)
     total = sum(split.images for split in splits)
     front = {
-        "pretty_name": source.title,
-        "license": source.licence,
+        "pretty_name": title,
+        "license": "other" if other else source.licence,
         "task_categories": ["image-segmentation"],
         "tags": [*TAGS, *source.tags],
         "size_categories": [next(size for most, size in SIZES if total < most)],
@@ -51,23 +60,34 @@ def card(
     header = f"| subset | split | images | {' | '.join(used)} |\n|{'---|' * (3 + len(used))}"
     lines = [f"| {s.subset} | {s.split} | {s.images} | {' | '.join(str(s.objects[c]) for c in used)} |" for s in splits]
     body = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=source.title,
+        title=title,
         homepage=source.homepage,
-        summary=source.summary,
+        summary=_another(source, prepared) if other else source.summary,
         pictures="".join(f"\n![{caption}]({file})\n\n*{caption}*\n" for file, caption in (pictures or {}).items()),
         table="\n".join([header, *lines]),
-        repairs="".join(["\nRepaired while reading: ", _told(repairs), ".\n"] if repairs else []),
+        remarks="".join(f"\n{remark}\n" for remark in _remarks(source, prepared)),
         example="\n".join(f'load_dataset("{name}", "{c["config_name"]}")  # {_split_names(c)}' for c in configs),
         categories=", ".join(f"`{c}`" for c in source.categories),
-        licence=source.licence_note,
-        limits=source.limits,
-        citation=source.citation,
+        licence="That of the images in the archive; state it here." if other else source.licence_note,
+        limits="Not known; state them here." if other else source.limits,
+        citation=("The layout is that of:\n\n" if other else "") + f"```bibtex\n{source.citation}\n```",
     )
-    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n" + body
+    return f"---\n{yaml.dump(front, Dumper=_Plain, sort_keys=False)}---\n" + body
 
 
-def _told(repairs: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in repairs.items())
+def _another(source: Source, prepared: Prepared) -> str:
+    return (
+        f"**This is not {source.title}** but another archive (`{prepared.archive}`) in its layout. Figures measured on "
+        f"it are not {source.title} figures. Describe it here before you share it."
+    )
+
+
+def _remarks(source: Source, prepared: Prepared) -> Iterator[str]:
+    if differences := source.differences(prepared.splits):
+        yield f"Against {source.title} as published: {'; '.join(differences)}."
+    if prepared.repairs:
+        told = (f"{count} {kind}" for kind, count in prepared.repairs.items())
+        yield f"Repaired while reading: {', '.join(told)}."
 
 
 def _split_names(config: Mapping[str, Any]) -> str:

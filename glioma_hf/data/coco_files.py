@@ -19,6 +19,11 @@ def load_coco(data: bytes, where: str) -> dict[str, Any]:
         coco = json.loads(data)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise InputError(f"{where} isn't JSON ({error})") from None
+    return check_coco(coco, where)
+
+
+def check_coco(coco: Any, where: str) -> dict[str, Any]:
+    """The content of a COCO file, once parsed; see `load_coco`."""
     lists = ("images", "annotations", "categories")
     if isinstance(coco, dict) and isinstance(coco.get("annotations"), dict):
         coco["annotations"] = list(coco["annotations"].values())  # by id, as some files of LIVECell have them

@@ -67,7 +67,7 @@ class CropRow:
         """From an Arrow table of one row, without a copy of it."""
         row = {name: table.column(name).chunk(0) for name in ("image_id", "file_name", "height", "width")}
         objects = table.column("objects").chunk(0).flatten()
-        data = table.column("image").chunk(0).field("bytes")[0].as_buffer()
+        data = _first_value(table.column("image").chunk(0).field("bytes"))
         return cls(
             image_id=row["image_id"][0].as_py(),
             size=(row["height"][0].as_py(), row["width"][0].as_py()),
@@ -99,6 +99,16 @@ class CropRow:
         made = Instances.from_polygons([self.segmentations[i] for i in missing], self.size).box_masks()
         self._masks.update(zip(missing, made, strict=True))
         return [self._masks[i] for i in indices]
+
+
+def _first_value(column: pa.Array) -> memoryview:
+    """The first value of a column of bytes as Arrow holds it; as a scalar it would be copied."""
+    import pyarrow as pa
+
+    wide = pa.types.is_large_binary(column.type)
+    _, offsets, data = column.buffers()
+    start, end = np.frombuffer(offsets, np.int64 if wide else np.int32)[column.offset : column.offset + 2].tolist()
+    return memoryview(data)[start:end]
 
 
 class _MappedPolygons:

@@ -9,42 +9,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from glioma_hf.data.archive import Archive
 from glioma_hf.data.card import card
 from glioma_hf.data.features import CATEGORIES, features
+from glioma_hf.data.prepared import PROVENANCE, Prepared, PreparedSplit
 from glioma_hf.data.rows import Part, Repairs, Row
 from glioma_hf.data.sources import Source, get_source
-from glioma_hf.errors import InputError
 from glioma_hf.files import new_file, resumable_folder
 
 IMAGE_BYTES_PER_FILE = 64 * 2**20
-PROVENANCE = "provenance.json"
 FORMAT = 2  # of the files written here; a run of another format isn't gone on with
-
-
-@dataclass
-class PreparedSplit:
-    """What the files of one split hold."""
-
-    subset: str
-    split: str
-    files: list[str] = field(default_factory=list)
-    images: int = 0
-    objects: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Prepared:
-    """A folder that was prepared: from what, its splits, and how many objects were repaired in which way."""
-
-    source: str
-    archive: str
-    splits: list[PreparedSplit]
-    repairs: dict[str, int]
 
 
 def prepare(
@@ -78,26 +56,14 @@ def prepare(
             for marker in folder.glob("data/*.done"):
                 marker.unlink()
             (folder / PROVENANCE).write_text(json.dumps(asdict(prepared), indent=2))
-            (folder / "README.md").write_text(card(chosen, splits, prepared.repairs), encoding="utf-8")
+            (folder / "README.md").write_text(card(chosen, prepared), encoding="utf-8")
     return prepared
-
-
-def read_prepared(folder: str | Path) -> Prepared:
-    """What `prepare` wrote into a folder. Raises `InputError` where it wrote none."""
-    path = Path(folder) / PROVENANCE
-    try:
-        content = json.loads(path.read_text())
-        splits = [PreparedSplit(**split) for split in content.pop("splits")]
-        return Prepared(splits=splits, **content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise InputError(f"{folder}: no prepared data set; make one with glioma-hf data prepare") from None
 
 
 def _write_split(
     archive: Archive, source: Source, part: Part, folder: Path, repairs: Repairs, progress: Callable[[str], None]
 ) -> PreparedSplit:
     """Write the files of a part that an earlier run didn't; adds that run's repairs to `repairs`."""
-    name = f"{part.subset}/{part.split}"
     stem = f"data/{part.subset}-{part.split}"
     split = PreparedSplit(part.subset, part.split, objects=dict.fromkeys(source.categories, 0))
     written = 0
@@ -107,10 +73,10 @@ def _write_split(
         repairs.counts.update(content["repairs"])
         written += 1
     if split.images:
-        progress(f"{name}: {split.images} images are there from the run before")
+        progress(f"{split.name}: {split.images} images are there from the run before")
     if not (folder / f"{stem}.done").exists():
         before = repairs.counts.copy()
-        for rows in _files(source.read_rows(archive, part, repairs, split.images), name, split.images, progress):
+        for rows in _files(source.read_rows(archive, part, repairs, split.images), split.name, split.images, progress):
             file = folder / f"{stem}-{written:05}.parquet"
             _write_parquet(file, rows, source.categories)
             objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from glioma_hf.data.coco_files import load_coco
+from glioma_hf.data.coco_files import check_coco, load_coco
 from glioma_hf.data.features import CATEGORIES, TASKS
 from glioma_hf.data.glioma_c6 import map_categories
+from glioma_hf.data.prepared import PROVENANCE, annotated_rows
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
 
@@ -49,7 +50,7 @@ class Annotated:
 def read_references(path: str | Path, split: str = "spec/test") -> Annotated:
     """A COCO file, a folder of label maps, or a prepared data set (of which `split` is read)."""
     path = Path(path)
-    if (path / "data").is_dir() and any((path / "data").glob("*.parquet")):
+    if (path / PROVENANCE).is_file():
         return _read_prepared(path, split)
     if path.is_dir():
         return read_label_maps(path)
@@ -78,7 +79,7 @@ def read_predictions(path: str | Path, references: Annotated) -> Annotated:
         except ValueError as error:
             raise InputError(f"{path} isn't JSON ({error})") from None
         if isinstance(results, dict):
-            results = load_coco(_read(path), str(path))["annotations"]
+            results = check_coco(results, str(path))["annotations"]
         if not isinstance(results, list) or any(not isinstance(r, dict) or "image_id" not in r for r in results):
             raise InputError(f"{path} isn't a list of COCO results, each with image_id and segmentation")
         images = {
@@ -116,21 +117,11 @@ def read_label_maps(folder: str | Path) -> Annotated:
 
 
 def _read_prepared(folder: Path, split: str) -> Annotated:
-    import pyarrow.parquet as pq
-
-    subset, _, part = split.partition("/")
-    files = sorted((folder / "data").glob(f"{subset}-{part}-*.parquet"))
-    if not files:
-        known = sorted("/".join(f.name.split("-")[:2]) for f in (folder / "data").glob("*.parquet"))
-        raise InputError(f"{folder}: no split {split}; it has {', '.join(known)}")
-    columns = ["image_id", "file_name", "width", "height", "objects"]
-    rows = [row for file in files for row in pq.read_table(file, columns=columns).to_pylist()]
     instances: dict[Key, Instances] = {}
-    for row in rows:
-        objects = [{**o, "category_id": o["category"]} for o in row["objects"]]
-        instances[row["image_id"]] = Instances.from_coco(objects, (row["height"], row["width"]))
-    index = {i: i for i in range(len(CATEGORIES))}
-    return Annotated(instances, {row["image_id"]: row["file_name"] for row in rows}, index)
+    names: dict[Key, str] = {}
+    for row, objects in annotated_rows(folder, split):
+        instances[row["image_id"]], names[row["image_id"]] = objects, row["file_name"]
+    return Annotated(instances, names, {i: i for i in range(len(CATEGORIES))})
 
 
 def _by_image(

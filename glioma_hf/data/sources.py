@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from glioma_hf.data.archive import Archive
+from glioma_hf.data.features import TASKS
+from glioma_hf.data.prepared import PreparedSplit
 from glioma_hf.data.rows import Part, Repairs, Row
 from glioma_hf.errors import InputError
 
@@ -27,6 +29,8 @@ class Source:
         read_rows: rows of a part from image number `start` on, by file and object named where they are wrong.
         splits_by_subset: the config `default` has a split for each subset, and each subset is a config with
             its official splits; otherwise `default` has the official splits.
+        published: images and cells of each split ("spec/train") as the data set's authors give them. An
+            archive of other numbers of images is another data set in this layout, and its card says so.
     """
 
     title: str
@@ -41,6 +45,24 @@ class Source:
     tags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ("cell",)
     splits_by_subset: bool = False
+    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def is_other(self, splits: Sequence[PreparedSplit]) -> bool:
+        """Whether the numbers of images say that this is another data set, in the same layout."""
+        images = {s.name: s.images for s in splits}
+        return any(images.get(name) != counts["images"] for name, counts in self.published.items())
+
+    def differences(self, splits: Sequence[PreparedSplit]) -> list[str]:
+        """Where counts aren't those that were published, in words."""
+        found = {
+            s.name: {"images": s.images, "cells": sum(s.objects.get(c, 0) for c in TASKS["cells"])} for s in splits
+        }
+        return [
+            f"{name} holds {found.get(name, {}).get(what, 0)} {what}, published are {count}"
+            for name, counts in self.published.items()
+            for what, count in counts.items()
+            if found.get(name, {}).get(what, 0) != count
+        ]
 
 
 def get_source(name: str) -> Source:

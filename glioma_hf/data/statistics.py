@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glioma_hf.data.features import CATEGORIES
-from glioma_hf.errors import InputError
-from glioma_hf.instances import Instances
+from glioma_hf.data.features import CATEGORIES, TASKS
+from glioma_hf.data.prepared import annotated_rows, read_prepared
 from glioma_hf.shape import shape_table
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # Okabe and Ito's palette.
-COLOURS = {"cell": "#000000", "cell_a": "#0072B2", "cell_b": "#E69F00", "soma": "#009E73"}
-COLUMNS = ["image_id", "file_name", "width", "height", "subset", "split", "objects"]
+COLOURS = {"cell": "#000000", "cell_a": "#0072B2", "cell_b": "#E69F00", "soma": "#009E73", "nucleus": "#56B4E9"}
 
 
 def measure_objects(folder: str | Path, progress: Callable[[str], None] = lambda _: None) -> DataFrame:
@@ -28,38 +26,28 @@ def measure_objects(folder: str | Path, progress: Callable[[str], None] = lambda
     Images aren't read. Raises `InputError` where the folder is no prepared data set.
     """
     import pandas as pd
-    import pyarrow.parquet as pq
 
-    files = sorted((Path(folder) / "data").glob("*.parquet"))
-    if not files:
-        raise InputError(f"{folder}: no prepared data set; make one with glioma-hf data prepare")
     tables = []
-    for file in files:
-        for row in pq.read_table(file, columns=COLUMNS).to_pylist():
-            objects = [{**o, "category_id": o["category"]} for o in row["objects"]]
-            table = shape_table(Instances.from_coco(objects, (row["height"], row["width"]))).drop(columns="score")
-            table["category"] = [CATEGORIES[c] for c in table["category"]]
-            for position, name in enumerate(("subset", "split", "file_name")):
-                table.insert(position, name, row[name])
-            tables.append(table)
-            progress(f"{row['subset']}/{row['split']}: {row['file_name']}, {len(table)} objects")
+    for row, objects in annotated_rows(folder):
+        table = shape_table(objects).drop(columns="score")
+        table["category"] = [CATEGORIES[c] for c in table["category"]]
+        for position, name in enumerate(("subset", "split", "file_name")):
+            table.insert(position, name, row[name])
+        tables.append(table)
+        progress(f"{row['subset']}/{row['split']}: {row['file_name']}, {len(table)} objects")
     return pd.concat(tables, ignore_index=True)
 
 
 def overview(folder: str | Path) -> list[dict[str, Any]]:
     """The paper's Table 1: per part its images, its cells of either type and its somata."""
-    import pyarrow.parquet as pq
-
     parts: dict[str, dict[str, Any]] = {}
-    for file in sorted((Path(folder) / "data").glob("*.parquet")):
-        for row in pq.read_table(file, columns=["subset", "objects"]).to_pylist():
-            empty = {"part": row["subset"], "images": 0, "cells": 0, **dict.fromkeys(CATEGORIES, 0)}
-            part = parts.setdefault(row["subset"], empty)
-            part["images"] += 1
-            for item in row["objects"]:
-                name = CATEGORIES[item["category"]]
-                part[name] += 1
-                part["cells"] += name != "soma"
+    for split in read_prepared(folder).splits:
+        empty = {"part": split.subset, "images": 0, "cells": 0, **dict.fromkeys(CATEGORIES, 0)}
+        part = parts.setdefault(split.subset, empty)
+        part["images"] += split.images
+        for name, count in split.objects.items():
+            part[name] += count
+            part["cells"] += count * (name in TASKS["cells"])
     return list(parts.values())
 
 
@@ -120,8 +108,10 @@ def plot_means(axes: Axes, groups: Mapping[str, DataFrame], colours: Mapping[str
     for name, group in groups.items():
         x, y = group.eccentricity.mean(), group.solidity.mean()
         axes.errorbar(x, y, group.solidity.std(), group.eccentricity.std(), color=colours[name], lw=0.8, alpha=0.6)
-        axes.scatter(x, y, s=900 * group.area.mean() / largest, color=colours[name], alpha=0.7, linewidths=0)
-        axes.annotate(f"{name}\n{group.area.mean():.0f} px", (x, y), ha="center", va="center", fontsize=8)
+        label = f"{name}: {group.area.mean():.0f} px"
+        axes.scatter(x, y, s=900 * group.area.mean() / largest, color=colours[name], alpha=0.7, lw=0, label=label)
+    for handle in axes.legend(fontsize=8).legend_handles:
+        handle.set_sizes([60])  # type: ignore[union-attr]
     axes.set(xlabel="mean eccentricity (short / long axis)", ylabel="mean solidity")
 
 

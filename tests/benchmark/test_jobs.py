@@ -10,6 +10,7 @@ from PIL import Image
 
 from glioma_hf import InputError, Instances
 from glioma_hf.benchmark.jobs import open_segmenter, predict_images, train_adapter
+from glioma_hf.benchmark.splits import load_splits
 from glioma_hf.data.publishing import prepare
 from glioma_hf.data.synthetic import SceneConfig, generate_scene
 from tests.benchmark.test_quickstart import BRIEF
@@ -34,6 +35,17 @@ def test_adapter_carries_recipe_and_thresholds(adapter):
     }
     settings = json.loads((adapter / "generation.json").read_text())
     assert open_segmenter(adapter=adapter).settings.model_dump() == settings
+
+
+def test_training_sees_the_objects_of_its_task(archive, tmp_path):
+    prepare(archive, tmp_path / "set")
+    counts = {}
+    for task in ("cells", "cell_a", "cell_b", "soma"):
+        splits = load_splits(tmp_path / "set", tmp_path / "cache", task=task)
+        counts[task] = [len(item.cells) for item in splits["train"]]
+    assert counts["cells"] == [a + b for a, b in zip(counts["cell_a"], counts["cell_b"], strict=True)]
+    assert min(counts["soma"]) > 0
+    assert "isn't known" in refused("train", "--data", tmp_path / "set", "--out", tmp_path / "a", "--task", "x")
 
 
 def test_predict_writes_results_shapes_and_overlay_and_resumes(adapter, tmp_path):

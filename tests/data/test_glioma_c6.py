@@ -86,6 +86,24 @@ def test_instances_of_a_row_overlap_in_annotation_order(archive):
     assert cells.areas.sum() > (cells.to_label_map() > 0).sum()  # some pixel lies in two cells
 
 
+@pytest.mark.parametrize("task", ["cells", "cell_a", "cell_b", "soma"])
+def test_flattened_tasks_share_no_pixel_and_lose_none(archive, task):
+    for row in rows_of(archive):
+        whole, flat = instances_of(row, task), instances_of(row, task, flattened=True)
+        covered = whole.to_label_map() > 0
+        assert flat.areas.sum() == covered.sum()
+        assert flat.areas.min(initial=1) > 0
+        kept = {int(i): area for i, area in zip(flat.ids, flat.areas, strict=True)}
+        # Of two that overlap the earlier one keeps what is contested: the first of all keeps everything.
+        if len(whole):
+            assert kept[int(whole.ids[0])] == whole.areas[0]
+
+
+def test_an_unknown_task_is_refused(archive):
+    with pytest.raises(InputError, match=r"the task 'typeA' isn't known; it is one of cells, soma"):
+        instances_of(rows_of(archive)[0], "typeA")
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [

@@ -85,7 +85,7 @@ def test_images_are_the_archives_own_bytes(folder, archive):
 def test_parquet_is_small_groups_with_a_page_index_and_no_foreign_metadata(folder):
     file = pq.ParquetFile(folder / "data" / "spec-test-00000-of-00001.parquet")
     assert file.schema_arrow.metadata is None
-    assert file.metadata.row_group(0).num_rows <= 4
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [1, 1]
     assert file.metadata.row_group(0).column(2).has_offset_index
 
 
@@ -96,11 +96,100 @@ def test_streaming_reads_rows_in_order(folder, tmp_path):
     assert [row["file_name"] for row in stream] == ["test_001.tif", "test_002.tif"]
 
 
-def test_card_states_the_counts_and_both_licences(folder):
-    card = (folder / "README.md").read_text()
-    assert "| spec | train | 2 |" in card
-    assert "CC BY-NC 4.0" in card
-    assert "CC BY-NC-ND" in card
+def test_the_ways_of_datasets_work(folder, tmp_path):
+    import torch
+    from datasets import load_dataset
+
+    train = load_dataset(str(folder), "spec", split="train", cache_dir=str(tmp_path / "cache"))
+    assert train.select([1])[0]["file_name"] == "train_002.tif"
+    assert sorted(train.shuffle(seed=3)["image_id"]) == [1, 2]
+    crowded = train.filter(lambda row: len(row["objects"]) > 10**6)
+    assert len(crowded) == 0
+    row = train.with_format("torch")[0]
+    assert isinstance(row["image"], torch.Tensor)
+    assert row["image"].shape[-2:] == (192, 256)
+    assert row["objects"][0]["segmentation"][0].dtype == torch.float32
+    stream = load_dataset(str(folder), "spec", split="train", streaming=True)
+    assert [r["image_id"] for r in stream.take(1)] == [1]
+    assert [r["image_id"] for r in stream.skip(1)] == [2]
+    assert sorted(r["image_id"] for r in stream.shuffle(seed=0, buffer_size=2)) == [1, 2]
+    assert next(iter(stream.with_format("torch")))["image"].shape[-2:] == (192, 256)
+
+
+def small_files(monkeypatch, images: int) -> None:
+    from glioma_hf.data import publishing
+
+    monkeypatch.setattr(publishing, "IMAGE_BYTES_PER_FILE", images * 256 * 192)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_splits_of_several_files_open_as_one(archive, folder, tmp_path, monkeypatch):
+    small_files(monkeypatch, 1)
+    prepared = prepare(archive, tmp_path / "set")
+    assert prepared.splits[0].files == [f"data/spec-train-0000{i}-of-00002.parquet" for i in range(2)]
+    assert run(sys.executable, tmp_path / "set", tmp_path / "a") == run(sys.executable, folder, tmp_path / "b")
+
+
+@pytest.mark.parametrize("last", ["spec/train 1:", "spec/train 2:", "spec/validation 1:", "gen/test 1:"])
+def test_a_run_that_was_broken_off_goes_on(archive, tmp_path, monkeypatch, last):
+    small_files(monkeypatch, 1)
+    prepare(archive, tmp_path / "whole")
+
+    def stop(line: str) -> None:
+        if line.startswith(last):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(archive, tmp_path / "set", stop)
+    assert not (tmp_path / "set").exists()
+    told: list[str] = []
+    prepare(archive, tmp_path / "set", told.append)
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+    done = ["spec/train 1:", "spec/train 2:", "spec/validation 1:", "spec/test 1:", "spec/test 2:", "gen/test 1:"]
+    read = [line[: line.index(":") + 1] for line in told if "run before" not in line]
+    assert read == done[done.index(last) :]
+
+
+def test_another_archive_isnt_gone_on_with(archive, tmp_path, monkeypatch):
+    small_files(monkeypatch, 1)
+
+    def stop(line: str) -> None:
+        if line.startswith("spec/test 1:"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(archive, tmp_path / "set", stop)
+    os.utime(archive)
+    told: list[str] = []
+    prepare(archive, tmp_path / "set", told.append)
+    assert told[0].startswith("spec/train 1:")
+    assert not list(tmp_path.glob(".set*"))
+
+
+def test_card_states_the_counts(folder):
+    assert "| spec | train | 2 |" in (folder / "README.md").read_text()
+
+
+def test_card_of_the_published_data_states_both_licences():
+    from glioma_hf.data.card import card
+    from glioma_hf.data.prepared import Prepared, PreparedSplit
+    from glioma_hf.data.sources import get_source
+
+    source = get_source("glioma_c6")
+    splits = [
+        PreparedSplit(*name.split("/"), [f"data/{i}.parquet"], counts["images"], {"cell": counts["cells"]})
+        for i, (name, counts) in enumerate(source.published.items())
+    ]
+    for split in splits:
+        split.objects = dict.fromkeys(source.categories, 0) | split.objects
+    text = card(source, Prepared("glioma_c6", "dataset.zip", splits, {}))
+    for words in ("# Glioma C6", "license: cc-by-nc-4.0", "CC BY-NC 4.0", "CC BY-NC-ND", "malashin2025gliomac6"):
+        assert words in text
+    assert "This is not" not in text
+    assert "as published" not in text
 
 
 def test_t98g_folder_has_no_gen(t98g, tmp_path):

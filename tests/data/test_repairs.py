@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from glioma_hf import InputError
-from glioma_hf.data.publishing import PROVENANCE, prepare
+from glioma_hf.data.prepared import PROVENANCE
+from glioma_hf.data.publishing import prepare
 from tests.data.test_glioma_c6 import annotation, folder, rows_of  # noqa: F401  (folder is a fixture)
 from tests.strategies import square
 from tests.test_cli import refused, run

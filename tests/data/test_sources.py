@@ -17,7 +17,8 @@ from glioma_hf import InputError
 from glioma_hf.data.archive import Archive
 from glioma_hf.data.features import CATEGORIES, instances_of
 from glioma_hf.data.images import decode_image
-from glioma_hf.data.publishing import Prepared, prepare
+from glioma_hf.data.prepared import Prepared
+from glioma_hf.data.publishing import prepare
 from glioma_hf.data.sources import get_source, source_names
 from tests.strategies import square
 from tests.test_cli import refused, run
