@@ -71,6 +71,7 @@ def test_synthesize_and_prepare(tmp_path):
         "spec/train",
         "spec/validation",
         "spec/test",
+        "against Glioma C6 as published",
         "repaired",
     ]
     assert (tmp_path / "set" / "data" / "spec-train-00000-of-00001.parquet").is_file()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from glioma_hf.benchmark.splits import load_splits, pick
 from glioma_hf.benchmark.tuning import tune
+from glioma_hf.data.exports import write_label_map, write_rois
 from glioma_hf.data.images import read_image, to_uint8
 from glioma_hf.draw import overlay
 from glioma_hf.errors import InputError
@@ -70,10 +71,13 @@ def open_segmenter(model: str = EMBEDDED, adapter: str | Path | None = None) -> 
 def predict_images(
     paths: Sequence[Path], segmenter: SamSegmenter, out: str | Path, pixel_size: float = 1.0, say: Say = print
 ) -> int:
-    """COCO results, shapes and an overlay per image, into the folder `out`; returns the number of cells.
+    """Files of each image's cells into the folder `out`; returns the number of cells.
 
-    Images that have their three files there already are skipped, so that a run that was broken off goes
-    on where it stopped. Raises `InputError` for an unreadable image and for two images of one name.
+    `NAME.json` COCO results, `NAME.csv` shapes, `NAME.png` overlay, `NAME_labels.tif` a flattened label map
+    and `NAME_rois.zip` for ImageJ. Images that have all of them there already are skipped, so that a run
+    that was broken off goes on where it stopped.
+
+    Raises `InputError` for an unreadable image and for two images of one name.
     """
     stems = [path.stem for path in paths]
     repeated = next((stem for stem in stems if stems.count(stem) > 1), None)
@@ -81,8 +85,9 @@ def predict_images(
         raise InputError(f"two images are called {repeated}; their results would overwrite each other")
     total = 0
     for number, path in enumerate(paths, start=1):
-        results, table, picture = (Path(out) / f"{path.stem}{end}" for end in (".json", ".csv", ".png"))
-        if results.exists() and table.exists() and picture.exists():
+        files = [Path(out) / f"{path.stem}{end}" for end in (".json", ".csv", ".png", "_labels.tif", "_rois.zip")]
+        results, table, picture, labels, rois = files
+        if all(file.exists() for file in files):
             total += len(json.loads(results.read_text()))
             say(f"{number} of {len(paths)}: {path.name} is done already")
             continue
@@ -93,6 +98,9 @@ def predict_images(
             overlay(to_uint8(pixels), found).save(partial, "PNG")
         with new_file(table) as partial:
             shape_table(found, pixel_size).drop(columns="category").to_csv(partial, index=False, float_format="%.6g")
+        for target, write in ((labels, write_label_map), (rois, write_rois)):
+            with new_file(target) as partial:
+                write(found, partial)
         with new_file(results) as partial:
             partial.write_text(json.dumps(rows))
         total += len(found)

@@ -11,6 +11,7 @@ from PIL import Image
 from glioma_hf import InputError, Instances
 from glioma_hf.benchmark.jobs import open_segmenter, predict_images, train_adapter
 from glioma_hf.benchmark.splits import load_splits
+from glioma_hf.data.exports import read_rois
 from glioma_hf.data.publishing import prepare
 from glioma_hf.data.synthetic import SceneConfig, generate_scene
 from tests.benchmark.test_quickstart import BRIEF
@@ -54,12 +55,16 @@ def test_predict_writes_results_shapes_and_overlay_and_resumes(adapter, tmp_path
     arguments = ["predict", tmp_path / "a.tif", tmp_path / "b.png", "--out", tmp_path / "out", "--pixel-size", 0.5]
     done = run(*arguments, "--adapter", adapter)
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{n}.{e}" for n in "ab" for e in ("json", "csv", "png")}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        f"{n}{e}" for n in "ab" for e in (".json", ".csv", ".png", "_labels.tif", "_rois.zip")
+    }
     results = json.loads((tmp_path / "out" / "b.json").read_text())
     cells = Instances.from_coco(results, (120, 160))
     areas = [float(row["area"]) for row in csv.DictReader((tmp_path / "out" / "b.csv").open())]
     assert areas == (cells.areas / 4).tolist()
     assert Image.open(tmp_path / "out" / "a.png").size == (160, 120)
+    assert np.array_equal(tifffile.imread(tmp_path / "out" / "b_labels.tif"), cells.to_label_map())
+    assert len(read_rois((tmp_path / "out" / "b_rois.zip").read_bytes(), (120, 160), "b")) == len(cells)
     # 16 bits or 8, grey or colour: the same picture gives the same cells.
     same = json.loads((tmp_path / "out" / "a.json").read_text())
     assert [r["segmentation"] for r in same] == [r["segmentation"] for r in results]

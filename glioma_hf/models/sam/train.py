@@ -93,6 +93,7 @@ def train(
     settings: TrainSettings | None = None,
     work: str | Path | None = None,
     report: Report = lambda step, steps, loss: None,
+    workers: int = 1,
 ) -> PeftModel:
     """A LoRA adapter on `base`, trained on annotated images; returned in evaluation mode.
 
@@ -101,7 +102,9 @@ def train(
         images: (image (H, W[, channels]), instances) pairs; overlaps are used as they are.
         settings: the recipe.
         work: folder for the log (`log.jsonl`); nothing is written without it.
-        report: called after each optimizer step with the step, the number of steps and the loss.
+        report: called after each optimizer step with the step, the number of steps and the loss; what it raises
+            ends the run.
+        workers: processes that prepare crops; 0 inside servers, whose threads a fork doesn't bear.
 
     Raises `InputError` for an image without cells, FloatingPointError where the loss isn't finite.
     """
@@ -122,7 +125,7 @@ def train(
         learning_rate=settings.learning_rate,
         bf16=has_fast_bfloat16(device),
         use_cpu=device.type == "cpu",
-        dataloader_num_workers=1,
+        dataloader_num_workers=workers,
         dataloader_pin_memory=device.type != "cpu",
         remove_unused_columns=False,
         label_names=["masks"],

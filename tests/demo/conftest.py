@@ -1,0 +1,154 @@
+"""The demo page served as `glioma-hf demo` serves it, and a headless Chromium that visits it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from glioma_hf.data.publishing import prepare
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SCREENSHOTS = Path(os.environ.get("GLIOMA_HF_SCREENSHOTS", Path(__file__).parents[1] / ".screenshots"))
+WIDE, NARROW = {"width": 1366, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="session")
+def prepared(archive, tmp_path_factory) -> Path:
+    """A small prepared data set, for the tab Explore."""
+    path = tmp_path_factory.mktemp("demo") / "set"
+    prepare(archive, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def address(prepared) -> Iterator[str]:
+    """Where the page is served."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium here: apt-get install chromium, or set CHROMIUM")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("glioma-hf")
+    started = time.perf_counter()
+    server = subprocess.Popen(
+        [str(program), "demo", "--port", str(port), "--data", str(prepared)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(url, timeout=2)
+                break
+            except OSError:
+                assert server.poll() is None, server.stdout.read()
+                time.sleep(0.5)
+        else:
+            pytest.fail("the demo didn't start within two minutes")
+        print(f"the page is up after {time.perf_counter() - started:.1f} s")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def browser(address):
+    """Chromium; each visitor is a context of its own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """A function that opens the page for a new visitor, on a tab of it."""
+    contexts = []
+
+    def open_page(tab: str = "Segment", viewport: dict = WIDE):
+        context = browser.new_context(viewport=viewport, accept_downloads=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(90_000)
+        page.goto(address)
+        page.wait_for_selector("#find")
+        if tab != "Segment":
+            choose_tab(page, tab)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def choose_tab(page, name: str) -> None:
+    """Open a tab; on a narrow screen it may be behind the overflow button."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    if not tab.first.is_visible():
+        page.locator(".overflow-menu button").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.first.click()
+
+
+def downloads(page, selector: str, folder: Path) -> dict[str, Path]:
+    """Click each download; files by the end of their names."""
+    saved = {}
+    for link in page.query_selector_all(f"{selector} a[download]"):
+        with page.expect_download() as event:
+            link.click()
+        target = folder / event.value.suggested_filename
+        event.value.save_as(target)
+        saved[target.name.rsplit("_", 1)[-1]] = target
+    return saved
+
+
+def toast(page) -> str:
+    """The sentence by which the page answers bad input."""
+    page.wait_for_selector(".toast-body")
+    text = page.inner_text(".toast-body")
+    assert "Traceback" not in text
+    assert "/tmp" not in text
+    return text
+
+
+def place_in_picture(page, viewer: str, x: float, y: float) -> tuple[float, float]:
+    """Where a pixel of the whole image lies on the page."""
+    box = page.locator(f"{viewer} canvas").bounding_box()
+    width, height = page.evaluate(
+        "id => { const v = document.querySelector(id).querySelector('canvas'); return [v.dataset.w, v.dataset.h] }",
+        viewer,
+    )
+    scale = min(box["width"] / float(width), box["height"] / float(height))
+    left = box["x"] + (box["width"] - float(width) * scale) / 2
+    top = box["y"] + (box["height"] - float(height) * scale) / 2
+    return left + x * scale, top + y * scale
+
+
+def screenshot(page, name: str) -> None:
+    """Keep a picture of the page to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.wait_for_timeout(800)
+    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)

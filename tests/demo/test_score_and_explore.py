@@ -1,0 +1,128 @@
+"""The tabs Score and Explore."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from glioma_hf import Instances
+from glioma_hf.data.prepared import annotated_rows
+from glioma_hf.metrics.overlap_ap import overlap_ap
+from tests.demo.conftest import NARROW, choose_tab, screenshot, toast
+from tests.strategies import square
+
+SIZE = (120, 160)
+REFERENCE = Instances.from_polygons([square(10, 10, 20), square(25, 15, 20), square(80, 60, 30)], SIZE, ids=[1, 2, 3])
+FOUND = Instances.from_polygons(
+    [square(11, 10, 20), square(80, 62, 30), square(120, 20, 25)], SIZE, scores=[0.9, 0.8, 0.7], ids=[1, 2, 3]
+)
+
+
+@pytest.fixture
+def pair(tmp_path) -> dict[str, Path]:
+    """References and results of two images, the second without a result, and the first image."""
+    images = [{"id": i, "file_name": f"{n}.tif", "width": 160, "height": 120} for i, n in ((1, "one"), (2, "two"))]
+    annotations = REFERENCE.to_coco(1, [1]) + [{**a, "id": a["id"] + 10} for a in REFERENCE.to_coco(2, [1])]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
+    (tmp_path / "references.json").write_text(json.dumps(content))
+    (tmp_path / "results.json").write_text(json.dumps(FOUND.to_coco(1, [1])))
+    tifffile.imwrite(tmp_path / "one.tif", np.full(SIZE, 90, np.uint8))
+    return {"references": tmp_path / "references.json", "predictions": tmp_path / "results.json"}
+
+
+def upload(page, files: dict[str, Path]) -> None:
+    for name, path in files.items():
+        page.set_input_files(f"#score-{name} input[type=file]", str(path))
+        page.wait_for_selector(f"#score-{name} :text('{path.stem}')")
+
+
+def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
+    page = visit("Score")
+    assert "Upload references and predictions" in page.inner_text("#score-viewer .empty")
+    upload(page, {**pair, "image": tmp_path / "one.tif"})
+    page.click("#score-run")
+    page.wait_for_selector("#score-status:has-text('2 images')")
+    expected = overlap_ap([(FOUND, REFERENCE), (Instances.empty(SIZE), REFERENCE)])
+    table = page.inner_text("#score-table")
+    for name in ("ap50", "precision", "recall", "f1"):
+        assert f"{expected[name]:.4f}" in table
+    page.wait_for_selector("#score-viewer .summary:has-text('2 true positives · 1 false positives · 1 missed')")
+    assert page.locator("#score-viewer tbody tr").count() == 4
+    assert [t.strip() for t in page.locator("#score-viewer .legend span").all_inner_texts()] == [
+        "true positives",
+        "false positives",
+        "missed",
+    ]
+    page.wait_for_selector("#score-curve canvas, #score-curve svg")
+    screenshot(page, "score_wide")
+    page.get_by_label("Image", exact=True).first.click()
+    page.get_by_role("option", name="2: two.tif").click()
+    # An image of the same size stands in for the second as well.
+    page.wait_for_selector("#score-viewer .summary:has-text('0 true positives · 0 false positives · 3 missed')")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("references", b"{}", "isn't COCO"),
+        ("predictions", b"nonsense", "isn't JSON"),
+        ("predictions", json.dumps([{"image_id": 9, "segmentation": square(1, 1, 5)}]).encode(), "unknown image 9"),
+    ],
+)
+def test_bad_files_are_answered_by_a_sentence(visit, pair, name, content, says):
+    pair[name].write_bytes(content)
+    page = visit("Score")
+    upload(page, pair)
+    page.click("#score-run")
+    assert says in toast(page)
+
+
+def test_files_that_are_missing_are_asked_for(visit):
+    page = visit("Score")
+    page.click("#score-run")
+    assert "Give a COCO file of references" in toast(page)
+
+
+def pick(page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).last.click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_explore_shows_parts_types_and_statistics(visit, prepared):
+    page = visit("Explore")
+    page.wait_for_selector("#explore-viewer .summary:has-text('cells')")
+    page.wait_for_selector("#explore-shapes canvas, #explore-shapes svg")
+    screenshot(page, "explore_wide")
+    page.locator("#explore-part input").click()
+    page.get_by_role("option", name="spec/test", exact=True).click()
+    row, objects = next(annotated_rows(prepared, "spec/test"))
+    cells, somata = int((objects.categories != 3).sum()), int((objects.categories == 3).sum())
+    page.wait_for_selector(f"#explore-viewer .summary:has-text('{cells} cells · {somata} somata')")
+    assert page.locator("#explore-image input").input_value() == row["file_name"]
+    for kind, category in (("type A", 1), ("type B", 2)):
+        page.get_by_role("radio", name=kind, exact=True).check()
+        number = int((objects.categories == category).sum())
+        page.wait_for_selector(f"#explore-viewer .summary:has-text('{number} cells ')")
+        assert page.locator("#explore-viewer tbody tr").count() == number
+    page.get_by_role("radio", name="somata", exact=True).check()
+    page.wait_for_selector(f"#explore-viewer .summary:has-text('0 cells · {somata} somata')")
+    assert "spec/test" in page.inner_text("#explore-status")
+
+
+def test_every_tab_on_a_phone_and_in_the_dark(visit, address):
+    page = visit(viewport=NARROW)
+    for tab in ("Teach", "Score", "Explore"):
+        choose_tab(page, tab)
+        page.wait_for_timeout(1500)
+        screenshot(page, f"{tab.lower()}_narrow")
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1, tab
+    page.goto(f"{address}/?__theme=dark")
+    page.wait_for_selector("#find")
+    page.click("#find")
+    page.wait_for_selector("#downloads a[download]")
+    assert page.evaluate("document.body.classList.contains('dark')")
+    screenshot(page, "segment_dark")

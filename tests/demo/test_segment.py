@@ -1,0 +1,280 @@
+"""The tab Segment, as a visitor uses it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from glioma_hf import Instances
+from glioma_hf.data.exports import read_rois
+from glioma_hf.data.synthetic import SceneConfig, generate_scene
+from tests.demo.conftest import NARROW, downloads, place_in_picture, screenshot, toast
+
+SCENE = generate_scene(21, SceneConfig(width=200, height=150, cells_per_megapixel=(300, 300))).image
+
+
+def count(page) -> int:
+    return int(re.match(r"(\d+) cells", page.inner_text("#viewer .summary")).group(1))
+
+
+def find(page) -> int:
+    page.click("#find")
+    page.wait_for_selector("#downloads a[download]")
+    page.wait_for_selector("#viewer .summary:has-text('cells')")
+    return count(page)
+
+
+def slide(page, presses: int) -> None:
+    slider = page.locator("#viewer .threshold")
+    slider.focus()
+    for _ in range(presses):
+        slider.press("ArrowRight")
+
+
+def test_sample_gives_count_table_histograms_and_files(visit, tmp_path):
+    page = visit()
+    assert "Choose a sample" in page.inner_text("#viewer .empty")
+    cells = find(page)
+    assert cells > 5
+    assert page.locator("#viewer tbody tr").count() == cells
+    for name in ("area", "eccentricity", "solidity"):
+        bars = page.locator(f"#viewer .chart.{name} rect title").all_text_contents()
+        assert sum(int(n) for n in bars) == cells
+    assert "per megapixel" in page.inner_text("#viewer .summary")
+    screenshot(page, "segment_wide")
+    files = downloads(page, "#downloads", tmp_path)
+    assert set(files) == {"coco.json", "shapes.csv", "rois.zip", "labels.tif", "overlay.png"}
+    found = Instances.from_coco(json.loads(files["coco.json"].read_text()), (480, 640))
+    assert len(found) == cells
+    rows = list(csv.DictReader(files["shapes.csv"].open()))
+    assert [float(r["area"]) for r in rows] == found.areas.tolist()
+    assert len(read_rois(files["rois.zip"].read_bytes(), (480, 640), "rois")) == cells
+    assert np.array_equal(tifffile.imread(files["labels.tif"]), found.to_label_map())
+    assert Image.open(files["overlay.png"]).size == (640, 480)
+
+
+def test_slider_answers_at_once_and_files_follow(visit, tmp_path):
+    page = visit()
+    cells = find(page)
+    page.locator("#viewer .threshold").focus()
+    started = time.perf_counter()
+    slide(page, 25)
+    fewer = count(page)
+    assert time.perf_counter() - started < 5  # 25 key presses; the model takes longer
+    assert 0 < fewer < cells
+    assert page.locator("#viewer tbody tr").count() == fewer
+    page.wait_for_timeout(3000)
+    files = downloads(page, "#downloads", tmp_path)
+    assert len(json.loads(files["coco.json"].read_text())) == fewer
+
+
+def test_a_click_on_a_cell_selects_its_row_and_the_other_way_round(visit):
+    page = visit()
+    find(page)
+    row = page.locator("#viewer tbody tr").nth(2)
+    values = row.locator("td").all_inner_texts()
+    names = [t.split(" ")[0] for t in page.locator("#viewer thead button").all_inner_texts()]
+    cell = dict(zip(names, values, strict=True))
+    # Round cells lie around their centroid; this one's own pixel may not, so the click is on the smallest there.
+    before = page.locator("#viewer canvas").screenshot()
+    row.click()
+    assert row.get_attribute("aria-selected") == "true"
+    assert page.locator("#viewer canvas").screenshot() != before
+    page.locator("#viewer .whole").click()
+    page.locator("#viewer tbody tr").nth(5).click()
+    page.locator("#viewer .whole").click()
+    page.locator("#viewer canvas").scroll_into_view_if_needed()
+    page.mouse.click(*place_in_picture(page, "#viewer", float(cell["x"]), float(cell["y"])))
+    chosen = page.locator("#viewer tbody tr[aria-selected=true]")
+    assert chosen.count() == 1
+    assert chosen.get_attribute("data-id") == cell["id"]
+
+
+def test_table_sorts_by_any_column(visit):
+    page = visit()
+    find(page)
+    page.get_by_role("button", name="Sort by area").first.click()
+    column = [t.split(" ")[0] for t in page.locator("#viewer thead button").all_inner_texts()].index("area")
+    areas = [
+        float(r.query_selector_all("td")[column].inner_text()) for r in page.query_selector_all("#viewer tbody tr")
+    ]
+    assert areas == sorted(areas)
+    page.get_by_role("button", name="Sort by area").first.click()
+    areas = [
+        float(r.query_selector_all("td")[column].inner_text()) for r in page.query_selector_all("#viewer tbody tr")
+    ]
+    assert areas == sorted(areas, reverse=True)
+
+
+def test_zoom_pan_and_toggles_by_mouse_and_keyboard(visit):
+    page = visit()
+    find(page)
+    canvas = page.locator("#viewer canvas")
+    seen = [canvas.screenshot()]
+
+    def changed() -> bool:
+        page.wait_for_timeout(200)
+        seen.append(canvas.screenshot())
+        return seen[-1] != seen[-2]
+
+    page.wait_for_timeout(500)
+    seen[0] = canvas.screenshot()
+    canvas.hover()
+    page.mouse.wheel(0, -600)
+    assert changed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 300, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 380, box["y"] + 260, steps=4)
+    page.mouse.up()
+    assert changed()
+    canvas.focus()
+    page.keyboard.press("+")
+    assert changed()
+    page.keyboard.press("ArrowLeft")
+    assert changed()
+    page.keyboard.press("0")
+    assert changed()
+    assert seen[-1] == seen[0]  # the whole image again
+    for toggle in ("fill", "scores", "outlines"):
+        page.locator(f"#viewer input.{toggle}").click()
+        assert changed(), toggle
+
+
+@pytest.mark.parametrize("kind", ["grey8.tif", "grey16.tif", "rgb.png", "grey.jpg"])
+def test_uploads_of_every_kind(visit, tmp_path, kind):
+    path = tmp_path / kind
+    if kind == "grey16.tif":
+        tifffile.imwrite(path, SCENE.astype(np.uint16) * 200)
+    elif kind == "grey8.tif":
+        tifffile.imwrite(path, SCENE)
+    else:
+        Image.fromarray(SCENE).convert("RGB" if kind == "rgb.png" else "L").save(path, quality=95)
+    page = visit()
+    page.set_input_files("#segment-upload input[type=file]", str(path))
+    page.wait_for_selector(f"#segment-upload :text('{path.stem}')")
+    assert find(page) >= 1
+    files = downloads(page, "#downloads", tmp_path)
+    assert Image.open(files["overlay.png"]).size == (200, 150)
+    assert files["coco.json"].name == f"{path.stem}_coco.json"
+
+
+def bad_upload(kind: str, folder: Path) -> Path:
+    path = folder / "notes.tif"
+    if kind == "text":
+        path.write_text("this is no image")
+    elif kind == "cut off":
+        path.write_bytes(b"II*\0")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "huge":
+        path = folder / "huge.png"
+        Image.new("1", (30_000, 30_000)).save(path)
+    else:
+        frames = [Image.fromarray(SCENE), Image.fromarray(SCENE[::-1])]
+        frames[0].save(folder / "a.gif", save_all=True, append_images=frames[1:])
+        (folder / "a.gif").rename(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("text", "notes.tif: not a readable image"),
+        ("cut off", "notes.tif: "),
+        ("empty", "notes.tif: the file is empty"),
+        ("huge", "huge.png: "),
+        ("animated GIF", "notes.tif: not a readable image"),
+    ],
+)
+def test_bad_uploads_are_answered_by_a_sentence(visit, tmp_path, kind, says):
+    path = bad_upload(kind, tmp_path)
+    page = visit()
+    page.set_input_files("#segment-upload input[type=file]", str(path))
+    page.wait_for_selector(f"#segment-upload :text('{path.stem}')")
+    page.click("#find")
+    assert says in toast(page)
+
+
+def test_a_gif_isnt_taken_at_all(visit, tmp_path):
+    Image.fromarray(SCENE).save(tmp_path / "cells.gif")
+    page = visit()
+    page.set_input_files("#segment-upload input[type=file]", str(tmp_path / "cells.gif"))
+    assert "nvalid file type" in toast(page)
+
+
+def test_cancel_stops_the_run(visit, tmp_path):
+    large = generate_scene(3, SceneConfig(width=1800, height=1500, cells_per_megapixel=(100, 100))).image
+    tifffile.imwrite(tmp_path / "large.tif", large)
+    page = visit()
+    page.set_input_files("#segment-upload input[type=file]", str(tmp_path / "large.tif"))
+    page.wait_for_selector("#segment-upload :text('large')")
+    page.click("#find")
+    page.wait_for_selector("#status:has-text('Looking at the image')")
+    page.click("#cancel")
+    page.wait_for_selector("#status:has-text('Cancelled')")
+    page.wait_for_timeout(1500)
+    assert "Cancelled" in page.inner_text("#status")
+    assert page.query_selector("#downloads a[download]") is None
+
+
+def test_models_that_arent_there_are_told(visit):
+    page = visit()
+    page.locator("#model button").first.click()
+    page.get_by_label("SAM from the Hub").check()
+    page.get_by_label("SAM on the Hub").fill("nobody/nothing")
+    page.click("#find")
+    assert "the model nobody/nothing can't be loaded" in toast(page)
+
+
+def test_two_visitors_at_once(visit):
+    pages = {name: visit() for name in ("Crowded cells", "Sparse cells")}
+    for name, page in pages.items():
+        page.get_by_label("Sample (generated)").click()
+        page.get_by_role("option", name=name).click()
+        page.click("#find")
+    for name, page in pages.items():
+        page.wait_for_selector("#downloads a[download]")
+        links = [a.get_attribute("href") for a in page.query_selector_all("#downloads a[download]")]
+        assert all(name.lower().replace(" ", "_") in link for link in links)
+        assert all(re.search(r"/[0-9a-f]{64}/", link) for link in links)  # no visitor can guess another's
+    crowded, sparse = (count(page) for page in pages.values())
+    assert crowded > sparse
+
+
+def test_on_a_phone(visit):
+    page = visit(viewport=NARROW)
+    assert find(page) > 5
+    screenshot(page, "segment_narrow")
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1
+
+
+def test_the_api_segments_from_python(address, tmp_path):
+    from gradio_client import Client, handle_file
+
+    tifffile.imwrite(tmp_path / "cells.tif", SCENE)
+    client = Client(address, verbose=False)
+    answer = client.predict(handle_file(str(tmp_path / "cells.tif")), 0.0, api_name="/segment")
+    assert (answer["width"], answer["height"]) == (200, 150)
+    cells = Instances.from_coco(answer["results"], (150, 200))
+    assert len(cells) >= 1
+    fewer = client.predict(handle_file(str(tmp_path / "cells.tif")), 0.8, api_name="/segment")
+    assert len(fewer["results"]) < len(cells)
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/segment"]
+
+
+def test_files_of_the_server_stay_there(address):
+    import urllib.error
+    import urllib.request
+
+    for path in ("/etc/passwd", "/tmp", str(Path(__file__))):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{address}/gradio_api/file={path}")

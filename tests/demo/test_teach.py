@@ -1,0 +1,157 @@
+"""The tab Teach: outlines in, an adapter out, used at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from glioma_hf.data.exports import write_rois
+from glioma_hf.data.synthetic import SceneConfig, generate_scene
+from glioma_hf.models.sam.lora import load_adapter, load_base
+from tests.demo.conftest import choose_tab, downloads, place_in_picture, screenshot, toast
+from tests.strategies import square
+
+SCENE = generate_scene(22, SceneConfig(width=300, height=260, cells_per_megapixel=(250, 250)))
+CELLS = SCENE.instances()
+
+
+@pytest.fixture
+def lesson(tmp_path) -> dict[str, Path]:
+    """An image with its outlines as COCO JSON and as an ImageJ ROI zip."""
+    tifffile.imwrite(tmp_path / "mine.tif", SCENE.image)
+    images = [{"id": 7, "file_name": "mine.tif", "width": 300, "height": 260}]
+    categories = [{"id": 1, "name": "cell"}]
+    content = {"images": images, "annotations": CELLS.to_coco(7, [1, 1]), "categories": categories}
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    write_rois(CELLS, tmp_path / "mine.zip")
+    return {"image": tmp_path / "mine.tif", "coco": tmp_path / "mine.json", "rois": tmp_path / "mine.zip"}
+
+
+def open_image(page, path: Path) -> None:
+    page.set_input_files("#teach-upload input[type=file]", str(path))
+    page.wait_for_selector("#teach-status:has-text('upload its outlines')")
+
+
+def set_steps(page, steps: int) -> None:
+    box = page.get_by_label(re.compile("^number input for Steps"))
+    box.fill(str(steps))
+    box.press("Tab")
+
+
+def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_path):
+    page = visit("Teach")
+    assert "Choose a sample" in page.inner_text("#teach-viewer .empty")
+    open_image(page, lesson["image"])
+    page.set_input_files("#teach-outlines input[type=file]", str(lesson["coco"]))
+    page.wait_for_selector(f"#teach-status:has-text('{len(CELLS)} outlines read')")
+    set_steps(page, 10)
+    page.click("#teach-run")
+    page.wait_for_selector("#teach-status:has-text('s left')")
+    page.wait_for_selector("#teach-loss canvas, #teach-loss svg")
+    page.wait_for_selector("#teach-status:has-text('Taught in')", timeout=240_000)
+    assert "AP50" in page.inner_text("#teach-status")
+    screenshot(page, "teach_wide")
+    page.wait_for_selector("#teach-adapter a[download]")
+    with page.expect_download() as event:
+        page.click("#teach-adapter a[download]")
+    event.value.save_as(tmp_path / "adapter.zip")
+    with zipfile.ZipFile(tmp_path / "adapter.zip") as packed:
+        packed.extractall(tmp_path / "adapter")
+    assert load_adapter(load_base(), tmp_path / "adapter")
+    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["epochs"] == 5
+    # The same visitor's Segment uses it; another visitor's doesn't.
+    results = {}
+    other = visit()
+    for name, visitor in (("taught", page), ("other", other)):
+        choose_tab(visitor, "Segment")
+        visitor.set_input_files("#segment-upload input[type=file]", str(lesson["image"]))
+        visitor.wait_for_selector("#segment-upload :text('mine')")
+        visitor.click("#find")
+        visitor.wait_for_selector("#downloads a[download]")
+        (tmp_path / name).mkdir()
+        results[name] = downloads(visitor, "#downloads", tmp_path / name)["coco.json"].read_text()
+    assert results["taught"] != results["other"]
+    # Uploaded as a file by that other visitor it gives what it gave the first.
+    other.locator("#model button").first.click()
+    other.set_input_files("#model input[type=file]", str(tmp_path / "adapter.zip"))
+    other.wait_for_selector("#model :text('adapter')")
+    other.click("#find")
+    other.wait_for_selector("#status:has-text('Loading')")
+    other.wait_for_selector("#status:has-text('Done in')")
+    other.wait_for_selector("#downloads a[download]")
+    assert downloads(other, "#downloads", tmp_path / "other")["coco.json"].read_text() == results["taught"]
+
+
+def test_outlines_of_imagej_and_drawn_ones_count(visit, lesson):
+    page = visit("Teach")
+    open_image(page, lesson["image"])
+    page.set_input_files("#teach-outlines input[type=file]", str(lesson["rois"]))
+    page.wait_for_selector(f"#teach-viewer .summary:has-text('{len(CELLS)} outlines')")
+    page.locator("#teach-viewer canvas").scroll_into_view_if_needed()
+    corners = [place_in_picture(page, "#teach-viewer", x, y) for x, y in [(20, 20), (70, 20), (70, 70), (20, 70)]]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=5)
+    page.mouse.up()
+    page.wait_for_selector(f"#teach-viewer .summary:has-text('{len(CELLS) + 1} outlines')")
+    page.click("#teach-viewer .undo")
+    page.wait_for_selector(f"#teach-viewer .summary:has-text('{len(CELLS)} outlines')")
+
+
+def test_drawn_outlines_alone_teach_and_cancel_stops(visit, lesson):
+    page = visit("Teach")
+    open_image(page, lesson["image"])
+    page.click("#teach-run")
+    assert "There is no outline yet" in toast(page)
+    page.locator("#teach-viewer canvas").scroll_into_view_if_needed()
+    page.mouse.move(*place_in_picture(page, "#teach-viewer", 30, 30))
+    page.mouse.down()
+    for x, y in [(90, 30), (90, 90), (30, 90), (30, 40)]:
+        page.mouse.move(*place_in_picture(page, "#teach-viewer", x, y), steps=6)
+    page.mouse.up()
+    page.wait_for_selector("#teach-viewer .summary:has-text('1 outlines')")
+    page.wait_for_timeout(1000)
+    set_steps(page, 400)
+    page.click("#teach-run")
+    page.wait_for_selector("#teach-status:has-text('of 400')")
+    page.click("#teach-cancel")
+    page.wait_for_selector("#teach-status:has-text('Cancelled')")
+    # The queue is free again: the next visitor isn't kept waiting for 400 steps.
+    other = visit()
+    other.click("#find")
+    other.wait_for_selector("#downloads a[download]", timeout=60_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.json", b"no json", "a.json is neither COCO JSON nor a zip of ImageJ regions"),
+        ("a.json", json.dumps([{"segmentation": [[1, 2, 3, 4]]}]).encode(), "polygon 0 has 2 points"),
+        ("a.json", json.dumps([{"image_id": i, "segmentation": square(1, 1, 9)} for i in (1, 2)]).encode(), "2 images"),
+        ("a.zip", b"PK not a zip", "a.zip: not a whole zip of ImageJ regions"),
+    ],
+)
+def test_bad_outlines_are_answered_by_a_sentence(visit, lesson, tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    page = visit("Teach")
+    open_image(page, lesson["image"])
+    page.set_input_files("#teach-outlines input[type=file]", str(tmp_path / name))
+    assert says in toast(page)
+
+
+def test_bad_adapters_are_answered_by_a_sentence(visit, tmp_path):
+    with zipfile.ZipFile(tmp_path / "adapter.zip", "w") as packed:
+        packed.writestr("weights.pkl", np.zeros(3).tobytes())
+    page = visit()
+    page.locator("#model button").first.click()
+    page.set_input_files("#model input[type=file]", str(tmp_path / "adapter.zip"))
+    page.wait_for_selector("#model :text('adapter')")
+    page.click("#find")
+    assert "adapter.zip: no adapter_config.json and adapter_model.safetensors in it" in toast(page)
