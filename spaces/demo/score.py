@@ -56,7 +56,7 @@ def table(scores: dict[str, Any]) -> pd.DataFrame:
 
 
 def outcomes(state: dict | None, choice: str | None, image: str | None) -> dict[str, Any]:
-    """The viewer's view of one image, once there is a score: what was found, what is wrong, what was missed, at an IoU of 0.5."""
+    """The viewer's view of one image, once there is a score: what was found, wrong or missed at an IoU of 0.5."""
     if state is None or choice is None:
         return gr.skip()
     wanted: Annotated = state["wanted"]

@@ -131,7 +131,7 @@ def tab(taught: gr.State) -> None:
             with gr.Row():
                 button = gr.Button("Find cells", variant="primary", elem_id="find", min_width=110)
                 cancel = gr.Button("Cancel", elem_id="cancel", min_width=90)
-            status = gr.Markdown("", elem_id="status")
+            status = gr.Markdown("Ready.", elem_id="status")
             with gr.Accordion("Model", open=False, elem_id="model"):
                 kind = gr.Radio([EMBEDDED, OTHER], value=EMBEDDED, label="Base")
                 hub_name = gr.Textbox("facebook/sam-vit-base", label="SAM on the Hub", visible=False)
@@ -145,7 +145,12 @@ def tab(taught: gr.State) -> None:
     kind.change(lambda value: gr.update(visible=value == OTHER), kind, hub_name, api_visibility="private")
     inputs = [upload, chosen, kind, hub_name, adapter_file, adapter_name, pixel_size, taught, state]
     run = button.click(
-        find_cells, inputs, [state, shown, status, downloads], api_visibility="private", concurrency_id="model"
+        find_cells,
+        inputs,
+        [state, shown, status, downloads],
+        api_visibility="private",
+        concurrency_id="model",
+        show_progress="hidden",  # the status says how far it is
     )
     cancel.click(lambda: "Cancelled.", None, status, cancels=[run], api_visibility="private", queue=False)
     shown.release(files_at, state, downloads, api_visibility="private", show_progress="hidden")

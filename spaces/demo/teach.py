@@ -165,7 +165,7 @@ def tab(taught: gr.State) -> None:
             with gr.Row():
                 button = gr.Button("Teach", variant="primary", elem_id="teach-run", min_width=110)
                 cancel = gr.Button("Cancel", elem_id="teach-cancel", min_width=90)
-            status = gr.Markdown("", elem_id="teach-status")
+            status = gr.Markdown("Ready.", elem_id="teach-status")
             adapter = gr.File(label="Adapter", interactive=False, elem_id="teach-adapter")
         with gr.Column(scale=3, min_width=320):
             shown = viewer("teach-viewer", EMPTY)
@@ -177,6 +177,11 @@ def tab(taught: gr.State) -> None:
     outlines.upload(add_outlines, [lesson, outlines], opened, **private)
     shown.edit(keep_drawn, lesson, lesson, show_progress="hidden", **private)
     run = button.click(
-        teach_model, [lesson, steps, taught], [status, plot, adapter, taught], concurrency_id="model", **private
+        teach_model,
+        [lesson, steps, taught],
+        [status, plot, adapter, taught],
+        concurrency_id="model",
+        show_progress="hidden",
+        **private,
     )
     cancel.click(lambda: "Cancelled.", None, status, cancels=[run], queue=False, **private)

@@ -49,7 +49,8 @@ def address(prepared) -> Iterator[str]:
     program = Path(sys.executable).with_name("glioma-hf")
     started = time.perf_counter()
     server = subprocess.Popen(
-        [str(program), "demo", "--port", str(port), "--data", str(prepared)],
+        # The model must not keep the browser on the same cores from answering the visitor.
+        ["nice", "-n", "15", str(program), "demo", "--port", str(port), "--data", str(prepared)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

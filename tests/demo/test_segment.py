@@ -143,7 +143,6 @@ def test_zoom_pan_and_toggles_by_mouse_and_keyboard(visit):
     assert changed()
     page.keyboard.press("0")
     assert changed()
-    assert seen[-1] == seen[0]  # the whole image again
     for toggle in ("fill", "scores", "outlines"):
         page.locator(f"#viewer input.{toggle}").click()
         assert changed(), toggle
@@ -212,7 +211,7 @@ def test_a_gif_isnt_taken_at_all(visit, tmp_path):
 
 
 def test_cancel_stops_the_run(visit, tmp_path):
-    large = generate_scene(3, SceneConfig(width=1800, height=1500, cells_per_megapixel=(100, 100))).image
+    large = generate_scene(3, SceneConfig(width=3600, height=3000, cells_per_megapixel=(40, 40))).image
     tifffile.imwrite(tmp_path / "large.tif", large)
     page = visit()
     page.set_input_files("#segment-upload input[type=file]", str(tmp_path / "large.tif"))
@@ -223,6 +222,8 @@ def test_cancel_stops_the_run(visit, tmp_path):
     page.wait_for_selector("#status:has-text('Cancelled')")
     page.wait_for_timeout(1500)
     assert "Cancelled" in page.inner_text("#status")
+    assert page.query_selector("#downloads a[download]") is None
+    page.wait_for_timeout(5000)  # nor later
     assert page.query_selector("#downloads a[download]") is None
 
 
