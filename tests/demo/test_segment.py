@@ -234,6 +234,10 @@ def test_models_that_arent_there_are_told(visit):
     page.get_by_label("SAM on the Hub").fill("nobody/nothing")
     page.click("#find")
     assert "the model nobody/nothing can't be loaded" in toast(page)
+    page.get_by_label("Embedded model").check()
+    page.get_by_label("Adapter on the Hub (USER/NAME)").fill("nobody/nothing")
+    page.click("#find")
+    page.wait_for_selector(".toast-body:has-text('the adapter nobody/nothing can')")
 
 
 def test_two_visitors_at_once(visit):
