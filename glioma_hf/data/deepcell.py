@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from glioma_hf.data.archive import Archive
+from glioma_hf.data.npz import open_npz
 from glioma_hf.data.rows import Part
 from glioma_hf.errors import InputError
 
@@ -29,6 +31,15 @@ def find_npz_parts(archive: Archive, subset: str, pattern: str, said: str) -> li
         some = ", ".join(archive.names[:5]) or "nothing"
         raise InputError(f"{archive.path}: no {said} in it ({some} ...)")
     return [Part(found[key], subset, split) for key, split in SPLITS.items() if key in found]
+
+
+def npz_images(archive: Archive, part: Part, start: int) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
+    """(number, where, X (H, W, C), y (H, W, C)) of each image of a part from number `start` on."""
+    path = npz_path(archive, part)
+    with open_npz(path, "X", "y") as (images, labels):
+        pairs = zip(images.images(start), labels.images(start), strict=True)
+        for number, (pixels, maps) in enumerate(pairs, start=start):
+            yield number, f"{path}: image {number}", pixels, maps
 
 
 def npz_path(archive: Archive, part: Part) -> Path:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from glioma_hf.data.archive import Archive
-from glioma_hf.data.deepcell import encode_png, find_npz_parts, npz_path, stretched
+from glioma_hf.data.deepcell import encode_png, find_npz_parts, npz_images, stretched
 from glioma_hf.data.features import CATEGORIES
-from glioma_hf.data.npz import open_npz, whole_labels
+from glioma_hf.data.npz import whole_labels
 from glioma_hf.data.rows import Part, Repairs, Row, labelled_objects, make_row
 from glioma_hf.data.sources import Source
 from glioma_hf.errors import InputError
@@ -25,18 +25,13 @@ def find_parts(archive: Archive) -> list[Part]:
 
 def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
     """Rows in the order of the npz."""
-    path = npz_path(archive, part)
-    with open_npz(path, "X", "y") as (images, labels):
-        for number, (pixels, maps) in enumerate(
-            zip(images.images(start), labels.images(start), strict=True), start=start
-        ):
-            where = f"{path}: image {number}"
-            if pixels.shape != maps.shape or pixels.shape[2] != 1:
-                raise InputError(f"{where}: one channel and one label map are needed: {pixels.shape}, {maps.shape}")
-            objects = labelled_objects(whole_labels(maps[..., 0], where), "nucleus")
-            size = (pixels.shape[1], pixels.shape[0])
-            data = encode_png(_sixteen_bits(pixels[..., 0], where))
-            yield make_row(data, f"{part.split}_{number:05}.png", size, number, part, objects)
+    for number, where, pixels, maps in npz_images(archive, part, start):
+        if pixels.shape != maps.shape or pixels.shape[2] != 1:
+            raise InputError(f"{where}: one channel and one label map are needed: {pixels.shape}, {maps.shape}")
+        objects = labelled_objects(whole_labels(maps[..., 0], where), "nucleus")
+        size = (pixels.shape[1], pixels.shape[0])
+        data = encode_png(_sixteen_bits(pixels[..., 0], where))
+        yield make_row(data, f"{part.split}_{number:05}.png", size, number, part, objects)
 
 
 def _sixteen_bits(pixels: np.ndarray, where: str) -> np.ndarray:

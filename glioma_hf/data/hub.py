@@ -20,11 +20,10 @@ from glioma_hf.data import statistics
 from glioma_hf.data.card import card
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import decode_image, to_uint8
-from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, read_prepared
+from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, all_objects, read_prepared
 from glioma_hf.data.sources import get_source
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
-from glioma_hf.instances import Instances
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -139,8 +138,7 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
     row = next((row for row in rows if row["objects"]), None)
     if row is None:
         raise InputError(f"{folder}: {split.files[0]} holds no objects")
-    objects = [{**o, "category_id": o["category"]} for o in row["objects"]]
-    instances = Instances.from_coco(objects, (row["height"], row["width"]))
+    instances = all_objects(row)
     grey = to_uint8(decode_image(row["image"]["bytes"], row["file_name"]))
     shown = np.repeat(grey[..., None], 3, 2)
     tint(shown, overlap_map(instances.select(instances.categories != CATEGORIES.index("soma"))) >= 2, OVERLAP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,5 +69,10 @@ def annotated_rows(folder: str | Path, split: str | None = None) -> Iterator[tup
             opened = pq.ParquetFile(Path(folder) / file)
             for group in range(opened.num_row_groups):
                 for row in opened.read_row_group(group, _COLUMNS).to_pylist():
-                    objects = [{**o, "category_id": o["category"]} for o in row["objects"]]
-                    yield row, Instances.from_coco(objects, (row["height"], row["width"]))
+                    yield row, all_objects(row)
+
+
+def all_objects(row: Mapping[str, Any]) -> Instances:
+    """Every object of a row, whatever its category, an index into `CATEGORIES`."""
+    objects = [{**o, "category_id": o["category"]} for o in row["objects"]]
+    return Instances.from_coco(objects, (row["height"], row["width"]))

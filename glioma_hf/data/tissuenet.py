@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from glioma_hf.data.archive import Archive
-from glioma_hf.data.deepcell import encode_png, find_npz_parts, npz_path, stretched
+from glioma_hf.data.deepcell import encode_png, find_npz_parts, npz_images, stretched
 from glioma_hf.data.features import CATEGORIES
-from glioma_hf.data.npz import open_npz, whole_labels
+from glioma_hf.data.npz import whole_labels
 from glioma_hf.data.rows import Part, Repairs, Row, labelled_objects, make_row
 from glioma_hf.data.sources import Source
 from glioma_hf.errors import InputError
@@ -26,21 +26,16 @@ def find_parts(archive: Archive) -> list[Part]:
 
 def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
     """Rows in the order of the npz. Whole cells come first, then nuclei; a nucleus' id follows the cells'."""
-    path = npz_path(archive, part)
-    with open_npz(path, "X", "y") as (images, labels):
-        for number, (pixels, maps) in enumerate(
-            zip(images.images(start), labels.images(start), strict=True), start=start
-        ):
-            where = f"{path}: image {number}"
-            if pixels.shape[2] != 2 or maps.shape[2] != 2 or pixels.shape[:2] != maps.shape[:2]:
-                raise InputError(f"{where}: two channels and two label maps are needed: {pixels.shape}, {maps.shape}")
-            nuclear, membrane = (stretched(pixels[..., i], 255, where) for i in (0, 1))
-            colours = np.stack([np.zeros_like(nuclear), membrane, nuclear], 2).astype(np.uint8)
-            cells = whole_labels(maps[..., 0], where)
-            objects = labelled_objects(cells, "cell")
-            objects += labelled_objects(whole_labels(maps[..., 1], where), "nucleus", int(cells.max()))
-            size = (pixels.shape[1], pixels.shape[0])
-            yield make_row(encode_png(colours), f"{part.split}_{number:05}.png", size, number, part, objects)
+    for number, where, pixels, maps in npz_images(archive, part, start):
+        if pixels.shape[2] != 2 or maps.shape[2] != 2 or pixels.shape[:2] != maps.shape[:2]:
+            raise InputError(f"{where}: two channels and two label maps are needed: {pixels.shape}, {maps.shape}")
+        nuclear, membrane = (stretched(pixels[..., i], 255, where) for i in (0, 1))
+        colours = np.stack([np.zeros_like(nuclear), membrane, nuclear], 2).astype(np.uint8)
+        cells = whole_labels(maps[..., 0], where)
+        objects = labelled_objects(cells, "cell")
+        objects += labelled_objects(whole_labels(maps[..., 1], where), "nucleus", int(cells.max()))
+        size = (pixels.shape[1], pixels.shape[0])
+        yield make_row(encode_png(colours), f"{part.split}_{number:05}.png", size, number, part, objects)
 
 
 SOURCE = Source(

@@ -13,6 +13,7 @@ from work import SAMPLES, sample
 
 from glioma_hf import Instances
 from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.prepared import all_objects
 from glioma_hf.shape import shape_table
 
 GENERATED = "samples"
@@ -71,8 +72,7 @@ class Library:
 
 
 def _objects(row: dict[str, Any]) -> Instances:
-    objects = [{**o, "category_id": o["category"]} for o in row["objects"]]
-    found = Instances.from_coco(objects, (row["height"], row["width"]))
+    found = all_objects(row)
     return Instances.from_rles(found.rles, found.size, found.categories, None, np.arange(1, len(found) + 1))
 
 
