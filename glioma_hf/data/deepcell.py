@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,23 +13,6 @@ from glioma_hf.data.archive import Archive
 from glioma_hf.data.npz import open_npz
 from glioma_hf.data.rows import Part
 from glioma_hf.errors import InputError
-
-SPLITS = {"train": "train", "val": "validation", "test": "test"}
-
-
-def find_npz_parts(archive: Archive, subset: str, pattern: str, said: str) -> list[Part]:
-    """One part per npz of a split, by a `pattern` whose first group is train, val or test."""
-    found: dict[str, str] = {}
-    for name in archive.names:
-        match = re.fullmatch(pattern, PurePosixPath(name).name.lower())
-        if match:
-            if match[1] in found:
-                raise InputError(f"{archive.path}: both {found[match[1]]} and {name} are {match[1]}; keep one")
-            found[match[1]] = name
-    if not found:
-        some = ", ".join(archive.names[:5]) or "nothing"
-        raise InputError(f"{archive.path}: no {said} in it ({some} ...)")
-    return [Part(found[key], subset, split) for key, split in SPLITS.items() if key in found]
 
 
 def npz_images(archive: Archive, part: Part, start: int) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:

@@ -7,7 +7,6 @@ with the cell line (`A172_Phase_C7_1_00d00h00m_1.tif`). The cell line is the col
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,27 +14,17 @@ from typing import Any
 from glioma_hf.data.archive import Archive
 from glioma_hf.data.coco_files import read_coco_rows
 from glioma_hf.data.images import SUFFIXES
-from glioma_hf.data.rows import Part, Repairs, Row
+from glioma_hf.data.rows import Part, Repairs, Row, find_split_files
 from glioma_hf.data.sources import Source
 from glioma_hf.errors import InputError
 
-SPLITS = {"train": "train", "val": "validation", "test": "test"}
 CELL_LINES = ("A172", "BT474", "BV2", "Huh7", "MCF7", "SHSY5Y", "SkBr3", "SKOV3")
 
 
 def find_parts(archive: Archive) -> list[Part]:
     """One part per official split. Raises `InputError` where none is found or one is there twice."""
-    found: dict[str, str] = {}
-    for name in archive.names:
-        match = re.fullmatch(r"livecell_coco_(train|val|test)\.json", PurePosixPath(name).name.lower())
-        if match and "__MACOSX" not in name:
-            if match[1] in found:
-                raise InputError(f"{archive.path}: both {found[match[1]]} and {name} annotate {match[1]}; keep one")
-            found[match[1]] = name
-    if not found:
-        some = ", ".join(archive.names[:5]) or "nothing"
-        raise InputError(f"{archive.path}: no livecell_coco_train.json, _val.json or _test.json in it ({some} ...)")
-    return [Part(found[key], "livecell", split) for key, split in SPLITS.items() if key in found]
+    said = "livecell_coco_train.json, _val.json or _test.json"
+    return find_split_files(archive, "livecell", r"livecell_coco_(train|val|test)\.json", said)
 
 
 def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:

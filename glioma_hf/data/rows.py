@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,29 @@ class Part:
     name: str
     subset: str
     split: str
+
+
+def find_split_files(archive: Archive, subset: str, pattern: str, said: str) -> list[Part]:
+    """One part per official split, by the names of their files.
+
+    Args:
+        pattern: of a base name in lower case; its first group is train, val or test.
+        said: what to say is missing.
+
+    Raises `InputError` where none is found or one is there twice.
+    """
+    found: dict[str, str] = {}
+    for name in archive.names:
+        match = re.fullmatch(pattern, PurePosixPath(name).name.lower())
+        if match and "__MACOSX" not in name:
+            if match[1] in found:
+                raise InputError(f"{archive.path}: both {found[match[1]]} and {name} are {match[1]}; keep one")
+            found[match[1]] = name
+    if not found:
+        some = ", ".join(archive.names[:5]) or "nothing"
+        raise InputError(f"{archive.path}: no {said} in it ({some} ...)")
+    splits = {"train": "train", "val": "validation", "test": "test"}
+    return [Part(found[key], subset, split) for key, split in splits.items() if key in found]
 
 
 class Repairs:

@@ -11,17 +11,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from glioma_hf.data.archive import Archive
-from glioma_hf.data.deepcell import encode_png, find_npz_parts, npz_images, stretched
+from glioma_hf.data.deepcell import encode_png, npz_images, stretched
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.npz import whole_labels
-from glioma_hf.data.rows import Part, Repairs, Row, labelled_objects, make_row
+from glioma_hf.data.rows import Part, Repairs, Row, find_split_files, labelled_objects, make_row
 from glioma_hf.data.sources import Source
 from glioma_hf.errors import InputError
 
 
 def find_parts(archive: Archive) -> list[Part]:
     """One part per official split. Raises `InputError` where none is found."""
-    return find_npz_parts(archive, "tissuenet", r"tissuenet.*_(train|val|test)\.npz", "tissuenet_..._train.npz")
+    return find_split_files(archive, "tissuenet", r"tissuenet.*_(train|val|test)\.npz", "tissuenet_..._train.npz")
 
 
 def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 from viewer import COLOURS, payload, viewer
-from work import SAMPLES, sample
+from work import SAMPLES, numbered, sample
 
 from glioma_hf import Instances
 from glioma_hf.data.features import CATEGORIES
@@ -56,7 +56,7 @@ class Library:
         if part == GENERATED:
             return sample(SAMPLES[number])
         row = self.splits[part][number]
-        return np.asarray(row["image"]), _objects(row)
+        return np.asarray(row["image"]), numbered(all_objects(row))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019  (there is one library, as long as the page)
     def measures(self, part: str) -> pd.DataFrame:
@@ -65,15 +65,10 @@ class Library:
             sets = [sample(name)[1] for name in SAMPLES]
         else:
             rows = self.splits[part].remove_columns("image").select(range(min(MOST_MEASURED, len(self.splits[part]))))
-            sets = [_objects(row) for row in rows]
+            sets = [numbered(all_objects(row)) for row in rows]
         table = pd.concat([shape_table(objects) for objects in sets], ignore_index=True)
         table["category"] = [CATEGORIES[c] for c in table["category"]]
         return table
-
-
-def _objects(row: dict[str, Any]) -> Instances:
-    found = all_objects(row)
-    return Instances.from_rles(found.rles, found.size, found.categories, None, np.arange(1, len(found) + 1))
 
 
 def tab(data: str) -> list[tuple]:

@@ -19,6 +19,7 @@ from work import (
     forget,
     gpu,
     new_folder,
+    numbered,
     read_upload,
     run_stoppable,
     sample,
@@ -39,7 +40,7 @@ def segment_image(segmenter: SamSegmenter, pixels: np.ndarray, tell: Any = lambd
     """Cells of any score from `LOWEST` on, best first; those above a score are what that threshold gives."""
     floor = segmenter.settings.model_copy(update={"score_threshold": LOWEST})
     found = keep_best(SamSegmenter(segmenter.model, floor).candidates(pixels, tell), floor)
-    return Instances.from_rles(found.rles, found.size, None, found.scores, np.arange(1, len(found) + 1))
+    return numbered(found)
 
 
 @gpu

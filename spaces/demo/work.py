@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ import numpy as np
 from glioma_hf import InputError, Instances
 from glioma_hf.benchmark.jobs import open_segmenter
 from glioma_hf.data.archive import Archive
-from glioma_hf.data.coco_files import load_coco
+from glioma_hf.data.coco_files import check_coco
 from glioma_hf.data.exports import read_rois
 from glioma_hf.data.images import read_image
 from glioma_hf.data.synthetic import SceneConfig, generate_scene
@@ -50,9 +51,13 @@ def sample(name: str) -> tuple[np.ndarray, Instances]:
     config = SceneConfig(width=640, height=480, cells_per_megapixel=share, **flat)
     scene = generate_scene(11 + SAMPLES.index(name), config)
     cells = scene.instances(("cell", "cell_a", "cell_b", "soma"))
-    return scene.image, Instances.from_rles(
-        cells.rles, cells.size, cells.categories, None, np.arange(1, len(cells) + 1)
-    )
+    return scene.image, numbered(cells)
+
+
+def numbered(instances: Instances) -> Instances:
+    """The same with the ids 1 ... N, by which the viewer tells them apart."""
+    ids = np.arange(1, len(instances) + 1)
+    return Instances.from_rles(instances.rles, instances.size, instances.categories, instances.scores, ids)
 
 
 def complain(error: Exception | str, *paths: str | None) -> gr.Error:
@@ -72,38 +77,28 @@ def read_upload(path: str) -> np.ndarray:
         raise complain(error, path) from None
 
 
-def read_outlines(path: str, size: tuple[int, int], image_id: int | None = None) -> Instances:
+def read_outlines(path: str, size: tuple[int, int]) -> Instances:
     """Instances from an uploaded COCO file, COCO results or ImageJ ROI zip, for an image of (height, width)."""
     name, data = Path(path).name, Path(path).read_bytes()
     try:
         if data[:2] == b"PK":
             return read_rois(data, size, name)
-        import json
-
         try:
             content = json.loads(data)
         except ValueError as error:
             raise InputError(f"{name} is neither COCO JSON nor a zip of ImageJ regions ({error})") from None
         if isinstance(content, dict):
-            content = load_coco(data, name)["annotations"]
+            content = check_coco(content, name)["annotations"]
         if not isinstance(content, list) or not all(isinstance(a, dict) for a in content):
             raise InputError(f"{name} isn't a list of COCO results")
         ids = {a.get("image_id") for a in content}
         if len(ids) > 1:
             raise InputError(f"{name} is of {len(ids)} images; give the outlines of one")
-        return Instances.from_coco([{**a, "id": i} for i, a in enumerate(content, start=1)], size, _AnyCategory())
+        # Every category of a visitor's file is a cell.
+        outlines = [{**a, "id": i, "category_id": 0} for i, a in enumerate(content, start=1)]
+        return Instances.from_coco(outlines, size)
     except InputError as error:
         raise complain(error, path) from None
-
-
-class _AnyCategory(dict):
-    """Every category of a visitor's file is a cell."""
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __missing__(self, key: object) -> int:
-        return 0
 
 
 def choose_model(
