@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from glioma_hf.cli_data import data_app
+from glioma_hf.console import err, print_matrix, print_scores, quiet_libraries, say
 from glioma_hf.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Glioma C6 cell segmentation benchmark.")
-data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
 app.add_typer(data_app, name="data")
 MODEL_HELP = "embedded, a folder, or a Hub name such as facebook/sam-vit-base."
-SOURCE_HELP = "glioma_c6, neurips22, livecell, tissuenet or dynamicnuclearnet."
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+RECIPE_HELP = "quick (minutes on a CPU), paper (CellSeg1's numbers) or a JSON file such as an adapter's training.json."
 
 
 @app.command()
@@ -38,150 +37,81 @@ def quickstart(
     typer.echo(f"open {out / 'report.html'}")
 
 
-@data_app.command()
-def synthesize(
-    out: Annotated[Path, typer.Option(help="The zip to write.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    train: Annotated[int, typer.Option(min=0)] = 4,
-    valid: Annotated[int, typer.Option(min=0)] = 2,
-    test: Annotated[int, typer.Option(min=0)] = 2,
-    gen: Annotated[int, typer.Option(min=0)] = 2,
-    width: Annotated[int, typer.Option(min=64, max=8192)] = 512,
-    height: Annotated[int, typer.Option(min=64, max=8192)] = 384,
-) -> None:
-    """An archive in the Glioma C6 layout, of generated images."""
-    from glioma_hf.data.synthetic import SceneConfig
-    from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
-
-    scene = SceneConfig(width=width, height=height)
-    config = SyntheticArchiveConfig(train=train, valid=valid, test=test, gen=gen, scene=scene)
-    write_synthetic_archive(out, seed, config, progress=err.print)
-    typer.echo(f"wrote {out}")
-
-
-@data_app.command()
-def prepare(
-    out: Annotated[Path, typer.Option(help="Folder that load_dataset will open.")],
-    archive: Annotated[Path | None, typer.Option(help="Zip or folder in the Glioma C6 layout.")] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch it from Zenodo (947 MB), resumed if broken.")
-    ] = False,
-    keep: Annotated[Path, typer.Option(help="Where --download puts the archive.")] = Path("dataset.zip"),
-    source: Annotated[str, typer.Option(help=SOURCE_HELP)] = "glioma_c6",
-    strict: Annotated[bool, typer.Option("--strict", help="What would be repaired becomes an error.")] = False,
-) -> None:
-    """An archive -> a folder that load_dataset opens. Run again, it goes on where it was broken off."""
-    from glioma_hf.data.publishing import prepare as run
-    from glioma_hf.data.sources import get_source
-
-    if (archive is None) != download:
-        raise InputError("give either --archive PATH or --download")
-    if archive is None:
-        if source != "glioma_c6":
-            raise InputError(f"--download fetches Glioma C6 alone; get {source} yourself and give --archive PATH")
-        archive = fetch(keep)
-    prepared = run(archive, out, say, source, strict)
-    for split in prepared.splits:
-        counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
-        typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
-    if differences := get_source(source).differences(prepared.splits):
-        typer.echo(f"against {get_source(source).title} as published: {'; '.join(differences)}")
-    typer.echo("repaired: " + (", ".join(f"{n} {kind}" for kind, n in prepared.repairs.items()) or "nothing"))
-
-
-@data_app.command()
-def publish(
-    folder: Annotated[Path, typer.Argument(help="Folder made by data prepare.")],
-    repo: Annotated[str, typer.Option(help="USER/NAME on the Hub.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write to --out what would be pushed; no network.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for that tree; with --dry-run.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
-) -> None:
-    """A prepared data set to the Hub: Parquet, card and figures. What arrives is compared with what was sent."""
-    import tempfile
-
-    from glioma_hf.data import hub
-    from glioma_hf.files import new_folder
-
-    hub.check_repo(repo)
-    if dry_run != (out is not None):
-        raise InputError("give --dry-run and --out FOLDER together, or neither to push")
-    if out is not None:
-        with new_folder(out) as tree:
-            names = hub.build_tree(folder, tree, repo, say)
-        typer.echo(f"wrote {len(names)} files to {out}; nothing was pushed")
-        return
-    with tempfile.TemporaryDirectory() as work:
-        names = hub.build_tree(folder, Path(work), repo, say)
-        say(f"pushing {len(names)} files to {repo}")
-        typer.echo(f"pushed and checked {len(names)} files: {hub.push(Path(work), names, repo, private)}")
-
-
-@data_app.command()
-def stats(
-    folders: Annotated[list[Path], typer.Argument(help="Folders made by data prepare; several are compared.")],
-    out: Annotated[Path, typer.Option(help="Folder for the tables and figures.")],
-) -> None:
-    """Table 1 and the shape figures of the paper: overview.json, objects.csv and plots."""
-    import json
-
-    from glioma_hf.data import statistics
-    from glioma_hf.files import new_folder
-
-    if len({folder.name for folder in folders}) < len(folders):
-        raise InputError("data sets are told apart by their folders' names: give folders of different names")
-    sets = {folder.name: statistics.measure_objects(folder, err.print) for folder in folders}
-    tables = {folder.name: statistics.overview(folder) for folder in folders}
-    with new_folder(out) as work:
-        (work / "overview.json").write_text(json.dumps(tables, indent=2))
-        for name, objects in sets.items():
-            (work / name).mkdir()
-            objects.to_csv(work / name / "objects.csv", index=False, float_format="%.6g")
-            statistics.plot_figures(objects, work / name, name)
-        if len(sets) > 1:
-            statistics.plot_comparison(sets, work)
-    for name, parts in tables.items():
-        for part in parts:
-            typer.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in part.items() if value))
-
-
 @app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],
     out: Annotated[Path, typer.Option(help="Folder for the adapter.")],
     image: Annotated[list[int], typer.Option(help="Number of a training image, from 1; may be repeated.")] = [1],  # noqa: B006
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
-    recipe: Annotated[str, typer.Option(help="quick (minutes on a CPU) or paper (CellSeg1's numbers).")] = "quick",
+    recipe: Annotated[str, typer.Option(help=RECIPE_HELP)] = "quick",
     task: Annotated[str, typer.Option(help="cells (both types), soma, cell_a or cell_b.")] = "cells",
+    resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on with a run that was broken off.")] = True,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a log for TensorBoard as well.")] = False,
 ) -> None:
     """LoRA fine-tuning of SAM on one image or a few; thresholds are chosen on the validation split."""
-    if recipe not in ("quick", "paper"):
-        raise InputError(f"the recipe {recipe!r} isn't known; it is quick or paper")
     from glioma_hf.benchmark.jobs import train_adapter
-    from glioma_hf.models.sam.train import QUICK, TrainSettings
+    from glioma_hf.models.sam.train import read_recipe
 
     quiet_libraries()
-    settings = QUICK if recipe == "quick" else TrainSettings()
-    ap = train_adapter(data, image, out, model, settings, say, task)
-    typer.echo(f"wrote {out}; AP50 {ap:.3f} on the validation images its thresholds were chosen on")
+    ap = train_adapter(data, image, out, model, read_recipe(recipe), say, task, resume, tensorboard)
+    if ap == ap:  # one process of several knows
+        typer.echo(f"wrote {out}; AP50 {ap:.3f} on the validation images its thresholds were chosen on")
+
+
+@app.command()
+def tune(
+    data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],
+    adapter: Annotated[Path | None, typer.Option(help="Folder written by train; the thresholds go there.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A JSON file for the thresholds instead.")] = None,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
+    prompts: Annotated[str | None, typer.Option(help="centres or grid, see predict.")] = None,
+    task: Annotated[str, typer.Option(help="cells (both types), soma, cell_a or cell_b.")] = "cells",
+) -> None:
+    """Choose the thresholds of prediction on the validation split, for an adapter or a base as it is."""
+    check_prompts(prompts)
+    from glioma_hf.benchmark.jobs import tune_thresholds
+
+    quiet_libraries()
+    settings, ap = tune_thresholds(data, model, adapter, out, prompts, task, say)
+    typer.echo(f"AP50 {ap:.3f} on the validation images with {settings.model_dump_json()}")
+
+
+@app.command()
+def push(
+    adapter: Annotated[Path, typer.Argument(help="Folder written by train.")],
+    repo: Annotated[str, typer.Option(help="USER/NAME on the Hub.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be pushed; no network.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+) -> None:
+    """An adapter to the Hub: weights, recipe, thresholds, and a card with its scores."""
+    from glioma_hf.benchmark.jobs import push_adapter
+
+    quiet_libraries()
+    names, url = push_adapter(adapter, repo, private, dry_run)
+    typer.echo(f"{'would push' if dry_run else 'pushed and checked'} {', '.join(names)}: {url}")
 
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="TIFF, PNG, JPEG or BMP, 8 or 16 bit.")],
+    images: Annotated[list[Path], typer.Argument(help="Images (TIFF, PNG, JPEG or BMP) and folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; images done already are skipped.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
     adapter: Annotated[Path | None, typer.Option(help="Folder written by train or quickstart.")] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="File written by tune, instead of the adapter's.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="centres (found by the model) or grid (CellSeg1's way).")] = None,
+    diameter: Annotated[float | None, typer.Option(min=2, help="Pixels across a cell, about.")] = None,
     pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
 ) -> None:
-    """Instances of images: COCO results, a table of shapes and an overlay for each."""
-    from glioma_hf.benchmark.jobs import open_segmenter, predict_images
+    """Instances of images: COCO results, shapes, overlay, label map and ImageJ regions for each."""
+    check_prompts(prompts)
+    from glioma_hf.benchmark.jobs import open_segmenter
+    from glioma_hf.benchmark.prediction import find_images, predict_images
 
     quiet_libraries()
-    total = predict_images(images, open_segmenter(model, adapter), out, pixel_size, say=err.print)
-    typer.echo(f"{total} cells in {len(images)} images; see {out}")
+    paths = find_images(images)
+    total = predict_images(paths, open_segmenter(model, adapter, thresholds, prompts, diameter), out, pixel_size, say)
+    if total is not None:  # one process of several tells
+        typer.echo(f"{total} cells in {len(paths)} images; see {out}")
 
 
 @app.command()
@@ -285,21 +215,10 @@ def demo(
     load_script("spaces/demo/app.py").launch(server_name="127.0.0.1", server_port=port)
 
 
-def say(line: str) -> None:
-    """One line of progress."""
-    err.print(line, markup=False)
-
-
-def fetch(target: Path) -> Path:
-    """The archive from Zenodo, with a progress bar."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    from glioma_hf.data.download import download, find_remote
-
-    remote = find_remote()
-    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err) as bar:
-        task = bar.add_task(target.name, total=remote.size)
-        return download(remote, target, lambda done, total: bar.update(task, completed=done))
+def check_prompts(prompts: str | None) -> None:
+    """Raise `InputError` for a kind of prompts that there isn't."""
+    if prompts not in (None, "centres", "grid"):
+        raise InputError(f"the prompts {prompts!r} aren't known; they are centres or grid")
 
 
 def check_task(task: str) -> None:
@@ -309,54 +228,6 @@ def check_task(task: str) -> None:
     known = (*TASKS, "all")
     if task not in known:
         raise InputError(f"the task {task!r} isn't known; it is one of {', '.join(known)}")
-
-
-def print_scores(scores: dict[str, Any], title: str) -> None:
-    """Two tables: what there is at each threshold, a column each, and the rest."""
-    from rich.table import Table
-
-    def shown(value: float | int) -> str:
-        return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-    suffixes = [name.removeprefix("tp") for name in scores if name == "tp" or name.startswith("tp_")]
-    first = next(name for name in scores if name.startswith("ap")).removeprefix("ap")
-    percents = [suffix.removeprefix("_") or first for suffix in suffixes]
-    rows = {name: [name + s for s in suffixes] for name in ("precision", "recall", "f1", "tp", "fp", "fn")}
-    rows = {"ap": [f"ap{p}" for p in percents]} | rows
-    table = Table("IoU", *(f"{float(p) / 100:g}" for p in percents), title=title)
-    for name, keys in rows.items():
-        table.add_row(name, *(shown(scores[key]) for key in keys))
-    rest = Table("score", "value")
-    told = {key for keys in rows.values() for key in keys}
-    for name in scores:
-        if name not in told:
-            rest.add_row(name, shown(scores[name]))
-    console = Console()
-    console.print(table, rest)
-
-
-def print_matrix(matrix: dict[str, dict[str, dict[str, float]]], score: str) -> None:
-    """One score of every source against every other."""
-    from rich.table import Table
-
-    table = Table(score, *matrix)
-    for name, row in matrix.items():
-        table.add_row(name, *(f"{cell[score]:.4f}" for cell in row.values()))
-    Console().print(table)
-
-
-def quiet_libraries() -> None:
-    """No chatter and no look-ups on the network from the libraries below."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    import warnings
-
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module="peft")
 
 
 def main() -> None:

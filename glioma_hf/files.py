@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glioma_hf.errors import InputError
+from glioma_hf.errors import InputError, WorkStopped
 
 _MARKER = ".glioma-hf"
 
@@ -44,11 +44,11 @@ def resumable_folder(path: str | Path, job: str) -> Iterator[Path]:
     """As `new_folder`, but a run that is broken off leaves its temporary folder for the next one to go on in.
 
     The next run finds it where `job`, a description of what is made from what, is the same; otherwise it
-    begins anew. An `InputError` leaves nothing.
+    begins anew. An `InputError` leaves nothing, unless it is `WorkStopped`.
     """
     path = Path(path)
     _check_replaceable(path)
-    work = path.with_name(f".{path.name}.partial")
+    work = partial_folder(path)
     note = work / _MARKER
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,8 @@ def resumable_folder(path: str | Path, job: str) -> Iterator[Path]:
         raise _unwritable(path, error) from None
     try:
         yield work
+    except WorkStopped:
+        raise
     except InputError:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -67,6 +69,11 @@ def resumable_folder(path: str | Path, job: str) -> Iterator[Path]:
     if path.exists():
         shutil.rmtree(path)
     work.rename(path)
+
+
+def partial_folder(path: str | Path) -> Path:
+    """Where `resumable_folder` works until it is done."""
+    return Path(path).with_name(f".{Path(path).name}.partial")
 
 
 @contextmanager

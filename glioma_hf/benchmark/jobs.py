@@ -1,24 +1,29 @@
-"""What `glioma-hf train` and `glioma-hf predict` do."""
+"""What `glioma-hf train` and `glioma-hf tune` do, and the way to a model with its adapter and thresholds."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from glioma_hf.benchmark.splits import load_splits, pick
+import numpy as np
+from accelerate import PartialState
+
+from glioma_hf.benchmark.splits import LabelledImage, load_splits, pick
 from glioma_hf.benchmark.tuning import tune
-from glioma_hf.data.exports import write_label_map, write_rois
-from glioma_hf.data.images import read_image, to_uint8
-from glioma_hf.draw import overlay
+from glioma_hf.data import hub
 from glioma_hf.errors import InputError
-from glioma_hf.files import new_file, new_folder
+from glioma_hf.files import new_file, partial_folder, resumable_folder
+from glioma_hf.models.sam.adapter_card import SCORES_FILE
 from glioma_hf.models.sam.generate import SETTINGS_FILE, GenerationSettings, SamSegmenter, best_device
-from glioma_hf.models.sam.lora import load_adapter, load_base
+from glioma_hf.models.sam.lora import check_adapter, load_adapter, load_base
 from glioma_hf.models.sam.network import EMBEDDED
 from glioma_hf.models.sam.train import QUICK, TrainSettings, save_adapter, train
-from glioma_hf.shape import shape_table
+from glioma_hf.models.sam.trainer import CHECKPOINTS, last_checkpoint
 
 Say = Callable[[str], None]
 
@@ -31,90 +36,192 @@ def train_adapter(
     recipe: TrainSettings = QUICK,
     say: Say = print,
     task: str = "cells",
+    resume: bool = True,
+    tensorboard: bool = False,
 ) -> float:
     """Fine-tune on training images of a prepared data set; thresholds come from its validation images.
 
     Args:
         numbers: of the training images, from 1.
         task: which objects are learned, see `instances_of`.
+        resume: go on from the last checkpoint of a run of the same job that was broken off.
+        tensorboard: keep a log for TensorBoard as well.
 
-    Writes the adapter, its recipe and its thresholds into the folder `out`, whole or not at all; returns
-    the AP at IoU 0.5 on the validation images.
+    Writes the adapter, its recipe, thresholds and validation scores into the folder `out`, whole or not at all;
+    returns the AP at IoU 0.5 on the validation images. Under `accelerate launch` the first process writes.
     """
-    splits = load_splits(data, task=task)
-    chosen = [pick(splits["train"], number, str(data)) for number in dict.fromkeys(numbers)]
-    with new_folder(out) as folder:
-        say(f"fine-tuning on {', '.join(item.name for item in chosen)}")
-        base = load_base(model).to(best_device())
-        adapted = train(base, [(item.pixels, item.cells) for item in chosen], recipe, folder, every_tenth(say))
-        say("choosing thresholds on validation images")
-        settings, ap = tune(SamSegmenter(adapted), [(item.pixels, item.cells) for item in splits["validation"]])
-        save_adapter(adapted, folder, model, recipe)
+    state = PartialState(cpu=best_device().type == "cpu")
+    tell: Say = say if state.is_main_process else lambda line: None
+    with state.main_process_first():
+        splits = load_splits(data, task=task)
+    numbers = list(dict.fromkeys(numbers))
+    chosen = [pick(splits["train"], number, str(data)) for number in numbers]
+    validation = [(item.pixels, item.cells) for item in splits["validation"]]
+    job = json.dumps([str(Path(data).resolve()), numbers, str(model), recipe.model_dump(), task])
+    with _shared_folder(out, job, resume, state) as folder:
+        last = last_checkpoint(folder)
+        tell(f"{'going on from ' + Path(last).name if last else 'fine-tuning'}: {', '.join(i.name for i in chosen)}")
+        adapted = train(
+            load_base(model).to(best_device()),
+            [(item.pixels, item.cells) for item in chosen],
+            recipe,
+            folder,
+            every_tenth(tell),
+            validate=lambda adapted: tune(SamSegmenter(adapted), validation)[1],
+            tensorboard=tensorboard,
+        )
+        if not state.is_main_process:
+            return float("nan")
+        tell("choosing thresholds on validation images")
+        start = GenerationSettings(cell_diameter=typical_diameter(chosen))
+        settings, ap = tune(SamSegmenter(adapted, start), validation)
+        scores = {
+            "data": Path(data).name,
+            "task": task,
+            "training_images": [item.name for item in chosen],
+            "validation_images": [item.name for item in splits["validation"]],
+            "validation_ap50": ap,
+        }
+        save_adapter(adapted, folder, model, recipe, scores)
         (folder / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2))
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return ap
 
 
-def open_segmenter(model: str = EMBEDDED, adapter: str | Path | None = None) -> SamSegmenter:
-    """A base, with an adapter and the thresholds kept beside it where one is given."""
-    base = load_base(model).to(best_device())
-    if adapter is None:
-        return SamSegmenter(base)
-    kept = Path(adapter) / SETTINGS_FILE
-    adapted = load_adapter(base, adapter)
-    try:
-        settings = GenerationSettings.model_validate_json(kept.read_text()) if kept.is_file() else None
-    except ValueError as error:
-        raise InputError(f"{kept}: the thresholds can't be read ({str(error).splitlines()[0]})") from None
-    return SamSegmenter(adapted, settings)
+def tune_thresholds(
+    data: str | Path,
+    model: str = EMBEDDED,
+    adapter: str | Path | None = None,
+    out: str | Path | None = None,
+    prompts: str | None = None,
+    task: str = "cells",
+    say: Say = print,
+) -> tuple[GenerationSettings, float]:
+    """Choose generation thresholds anew on the validation images of a prepared data set.
 
-
-def predict_images(
-    paths: Sequence[Path], segmenter: SamSegmenter, out: str | Path, pixel_size: float = 1.0, say: Say = print
-) -> int:
-    """Files of each image's cells into the folder `out`; returns the number of cells.
-
-    `NAME.json` COCO results, `NAME.csv` shapes, `NAME.png` overlay, `NAME_labels.tif` a flattened label map
-    and `NAME_rois.zip` for ImageJ. Images that have all of them there already are skipped, so that a run
-    that was broken off goes on where it stopped.
-
-    Raises `InputError` for an unreadable image and for two images of one name.
+    They are written beside the adapter, or into the file `out`. Returns them and the AP at IoU 0.5.
+    Raises `InputError` where neither place is given.
     """
-    stems = [path.stem for path in paths]
-    repeated = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if repeated is not None:
-        raise InputError(f"two images are called {repeated}; their results would overwrite each other")
-    total = 0
-    for number, path in enumerate(paths, start=1):
-        files = [Path(out) / f"{path.stem}{end}" for end in (".json", ".csv", ".png", "_labels.tif", "_rois.zip")]
-        results, table, picture, labels, rois = files
-        if all(file.exists() for file in files):
-            total += len(json.loads(results.read_text()))
-            say(f"{number} of {len(paths)}: {path.name} is done already")
-            continue
-        pixels = read_image(path)
-        found = segmenter.segment(pixels)
-        rows = [{k: v for k, v in row.items() if k not in ("id", "iscrowd")} for row in found.to_coco(number, [1])]
-        with new_file(picture) as partial:
-            overlay(to_uint8(pixels), found).save(partial, "PNG")
-        with new_file(table) as partial:
-            shape_table(found, pixel_size).drop(columns="category").to_csv(partial, index=False, float_format="%.6g")
-        for target, write in ((labels, write_label_map), (rois, write_rois)):
-            with new_file(target) as partial:
-                write(found, partial)
-        with new_file(results) as partial:
-            partial.write_text(json.dumps(rows))
-        total += len(found)
-        say(f"{number} of {len(paths)}: {path.name}, {len(found)} cells")
-    return total
+    if adapter is None and out is None:
+        raise InputError(
+            "thresholds are kept with an adapter (--adapter FOLDER) or in a file of their own (--out FILE)"
+        )
+    segmenter = open_segmenter(model, adapter, prompts=prompts)
+    validation = load_splits(data, task=task)["validation"]
+    settings, ap = tune(
+        segmenter,
+        [(item.pixels, item.cells) for item in validation],
+        lambda done, total: say(f"asked validation image {done} of {total}"),
+    )
+    with new_file(out if out is not None else Path(str(adapter)) / SETTINGS_FILE) as partial:
+        partial.write_text(settings.model_dump_json(indent=2))
+    if adapter is not None and out is None:
+        _note_score(Path(adapter), ap)
+    return settings, ap
+
+
+def push_adapter(folder: str | Path, repo: str, private: bool = False, dry_run: bool = False) -> tuple[list[str], str]:
+    """An adapter's files to a model repository on the Hub, compared there with what was sent.
+
+    Returns the files' names and the address (the repository's name in a dry run). Raises `InputError` where the
+    folder holds no adapter or the Hub refuses.
+    """
+    hub.check_repo(repo)
+    folder = Path(folder)
+    check_adapter(folder)
+    kept = (
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "README.md",
+        "training.json",
+        SETTINGS_FILE,
+        SCORES_FILE,
+    )
+    with tempfile.TemporaryDirectory() as work:
+        names = [name for name in kept if (folder / name).is_file()]
+        for name in names:
+            shutil.copyfile(folder / name, Path(work) / name)
+        card = Path(work) / "README.md"
+        if card.is_file():
+            card.write_text(card.read_text(encoding="utf-8").replace("THIS_FOLDER", repo), encoding="utf-8")
+        return names, repo if dry_run else hub.push(Path(work), names, repo, private, kind="model")
+
+
+def open_segmenter(
+    model: str = EMBEDDED,
+    adapter: str | Path | None = None,
+    thresholds: str | Path | None = None,
+    prompts: str | None = None,
+    diameter: float | None = None,
+) -> SamSegmenter:
+    """A base, with an adapter and the thresholds kept beside it where one is given.
+
+    Args:
+        thresholds: file of `GenerationSettings` to take instead.
+        prompts: `centres` or `grid` instead of what the thresholds say.
+        diameter: of the cells expected, in pixels; images are scaled to what the model knows.
+    """
+    base = load_base(model).to(best_device())
+    kept = Path(thresholds) if thresholds is not None else Path(adapter or "") / SETTINGS_FILE
+    settings = GenerationSettings()
+    if thresholds is not None or (adapter is not None and kept.is_file()):
+        settings = _read_settings(kept)
+    if prompts is not None:
+        settings = settings.model_copy(update={"prompts": prompts})
+    if diameter is not None:
+        settings = settings.for_diameter(diameter)
+    return SamSegmenter(base if adapter is None else load_adapter(base, adapter), settings)
+
+
+def typical_diameter(images: Sequence[LabelledImage]) -> float:
+    """Median over the cells of the diameter of the circle of the same area, in pixels."""
+    areas = np.concatenate([item.cells.areas for item in images])
+    return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
 
 
 def every_tenth(say: Say) -> Callable[[int, int, float], None]:
     """Says every tenth step, with the loss and the time left."""
-    started = time.perf_counter()
+    started, first = time.perf_counter(), 0
 
     def report(step: int, steps: int, loss: float) -> None:
+        nonlocal first
+        first = first or step  # a run that goes on doesn't begin at 1
         if step % 10 == 0 or step == steps:
-            left = (time.perf_counter() - started) / step * (steps - step)
+            left = (time.perf_counter() - started) / (step - first + 1) * (steps - step)
             say(f"  step {step} of {steps}, loss {loss:.3f}, about {left:.0f} s left")
 
     return report
+
+
+@contextmanager
+def _shared_folder(out: str | Path, job: str, resume: bool, state: PartialState) -> Iterator[Path]:
+    """`resumable_folder` of the first process, which the others may read from."""
+    if not state.is_main_process:
+        state.wait_for_everyone()
+        yield partial_folder(out)
+        return
+    if not resume:
+        shutil.rmtree(partial_folder(out), ignore_errors=True)
+    with resumable_folder(out, job) as folder:
+        state.wait_for_everyone()
+        yield folder
+
+
+def _read_settings(path: Path) -> GenerationSettings:
+    try:
+        return GenerationSettings.model_validate_json(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: the thresholds can't be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: the thresholds can't be read ({str(error).splitlines()[0]})") from None
+
+
+def _note_score(adapter: Path, ap: float) -> None:
+    """The new validation score into the adapter's scores."""
+    path = adapter / SCORES_FILE
+    try:
+        scores = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        raise InputError(f"{path}: not JSON; delete it and tune again") from None
+    with new_file(path) as partial:
+        partial.write_text(json.dumps({**scores, "validation_ap50": ap}, indent=2))

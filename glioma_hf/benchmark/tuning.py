@@ -10,39 +10,53 @@ import numpy as np
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import prepare
 from glioma_hf.metrics.matching import Counts, count
-from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, keep_best
+from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, keep_best, merged
 
 SCORES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 IOUS = (0.05, 0.2, 0.35, 0.5)
 COVERS = (0.5, 0.7, 0.9)
+SCALES = ((1.0,), (0.7,), (0.7, 1.0))
 
 
 def tune(
     segmenter: SamSegmenter,
     images: Sequence[tuple[np.ndarray, Instances]],
     report: Callable[[int, int], None] = lambda done, total: None,
+    scales: Sequence[tuple[float, ...]] = SCALES,
 ) -> tuple[GenerationSettings, float]:
     """The settings with the highest AP at IoU 0.5, pooled over validation images, and that AP.
 
-    Candidates are made once per image at the lowest thresholds; only their selection is tried again.
+    Candidates are made once per image and scale at the lowest thresholds; only their selection is tried again.
     Among equals the middle one wins, so that a plateau isn't left at its edge.
+
+    Args:
+        scales: sets of scales to look at the images at.
     """
     floor = segmenter.settings.model_copy(update={"score_threshold": min(SCORES)})
-    lowest = SamSegmenter(segmenter.model, floor)
-    candidates, references = [], []
+    seen: dict[float, list[Instances]] = {scale: [] for scale in sorted({s for each in scales for s in each})}
+    references = []
     for number, (image, wanted) in enumerate(images, start=1):
-        candidates.append(lowest.candidates(image))
+        for scale, found in seen.items():
+            lowest = SamSegmenter(segmenter.model, floor.model_copy(update={"scales": (scale,)}))
+            found.append(lowest.candidates(image))
         references.append(prepare(wanted))
         report(number, len(images))
     tried: list[tuple[float, GenerationSettings]] = []
-    for score, iou, cover in product(SCORES, IOUS, COVERS):
-        settings = lowest.settings.model_copy(
-            update={"score_threshold": score, "largest_iou": iou, "largest_cover": cover}
-        )
-        counts = Counts()
-        for found, wanted in zip(candidates, references, strict=True):
-            counts += count(prepare(keep_best(found, settings)).iou(wanted), 0.5)
-        tried.append((counts.ap, settings))
+    for chosen in scales:
+        candidates = [merged([seen[scale][number] for scale in chosen]) for number in range(len(images))]
+        for score, iou, cover in product(SCORES, IOUS, COVERS):
+            settings = floor.model_copy(
+                update={
+                    "scales": chosen,
+                    "score_threshold": score,
+                    "largest_iou": iou,
+                    "largest_cover": cover,
+                }
+            )
+            counts = Counts()
+            for found_there, wanted_there in zip(candidates, references, strict=True):
+                counts += count(prepare(keep_best(found_there, settings)).iou(wanted_there), 0.5)
+            tried.append((counts.ap, settings))
     best = max(ap for ap, _ in tried)
     equal = [settings for ap, settings in tried if ap == best]
     return equal[len(equal) // 2], best

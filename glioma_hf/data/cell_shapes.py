@@ -6,6 +6,8 @@ An outline is a float64 array (points, 2) of (x, y) in pixels around (0, 0).
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
+from skimage import measure
 
 
 def spheroid(rng: np.random.Generator, radius: float) -> np.ndarray:
@@ -27,8 +29,8 @@ def spindle(rng: np.random.Generator, length: float, width: float) -> np.ndarray
     profile *= np.sqrt(np.clip(1 - np.abs(t) ** 6, 0, 1))
     x = t * length / 2
     bend = rng.normal(0, 0.12) * length * (1 - t**2) + rng.normal(0, 0.04) * length * np.sin(np.pi * t)
-    upper = bend + profile * width / 2 * (1 + rng.normal(0, 0.06, t.size))
-    lower = bend - profile * width / 2 * (1 + rng.normal(0, 0.06, t.size))
+    upper = bend + profile * width / 2 * (1 + rng.normal(0, 0.03, t.size))
+    lower = bend - profile * width / 2 * (1 + rng.normal(0, 0.03, t.size))
     return np.concatenate([np.stack([x, upper], 1), np.stack([x, lower], 1)[::-1]])
 
 
@@ -48,31 +50,41 @@ def flat(rng: np.random.Generator, radius: float) -> np.ndarray:
     points = edge.reshape(-1, 2)
     weights = np.array([0.1, 0.2, 0.4, 0.2, 0.1])  # blunts the tips
     points = sum(w * np.roll(points, k, axis=0) for w, k in zip(weights, range(-2, 3), strict=True))
-    points *= 1 + rng.normal(0, 0.02, (len(points), 1))
+    points *= 1 + rng.normal(0, 0.01, (len(points), 1))
     points[:, 1] *= rng.uniform(0.45, 1.0)
     return points
 
 
-def stellate(rng: np.random.Generator, radius: float) -> np.ndarray:
-    """A type B cell with a small body and two to five arms that taper to blunt tips."""
-    arms = int(rng.integers(2, 6))
-    angles = (np.arange(arms) + rng.uniform(-0.38, 0.38, arms)) * 2 * np.pi / arms
-    reach = radius * rng.uniform(0.9, 3.0, arms)
-    body = radius * rng.uniform(0.3, 0.5)
-    blunt = rng.uniform(1.2, 2.6, arms)
-    points: list[np.ndarray] = []
-    t = np.linspace(0, 1, 12, endpoint=False)[:, None]
-    for i in range(arms):
-        j = (i + 1) % arms
-        here, there = (np.array([np.cos(a), np.sin(a)]) for a in (angles[i], angles[j]))
-        side = np.array([-here[1], here[0]]) * blunt[i], np.array([there[1], -there[0]]) * blunt[j]
-        start, end = here * reach[i] + side[0], there * reach[j] + side[1]
-        between = (angles[i] + angles[j] + (2 * np.pi if j == 0 else 0)) / 2
-        hollow = body * np.array([np.cos(between), np.sin(between)])
-        control = 2 * hollow - (start + end) / 2 * 0.35  # the curve passes near the body's edge
-        points.append((1 - t) ** 2 * start + 2 * t * (1 - t) * np.clip(control, -body, body) + t**2 * end)
-        points.append(end[None])
-    return np.concatenate(points)
+def sprawling(rng: np.random.Generator, radius: float, arms: int, body: tuple[float, float]) -> np.ndarray:
+    """A cell with a body, arms that bend and end in blunt or swollen feet, and an edge that is nowhere straight.
+
+    Args:
+        radius: scale in pixels.
+        arms: their number; none gives a lump.
+        body: half axes of the body, in radii.
+    """
+    step = radius / 14
+    axis = np.arange(-3.4 * radius, 3.4 * radius, step)
+    x, y = np.meshgrid(axis, axis)
+    # Distances to the parts' edges, joined softly: their level line at 0 is the outline.
+    near = np.exp(-(np.hypot(x / body[0], y / body[1]) - radius) * min(body) / (0.1 * radius))
+    turns = (np.arange(arms) + rng.uniform(-0.3, 0.3, arms)) * 2 * np.pi / max(arms, 1)
+    for turn in turns:
+        reach = radius * rng.uniform(0.9, 2.9)
+        along = np.linspace(0.2, 1, 14)
+        bend = turn + rng.normal(0, 0.35) * along
+        root, neck, foot = radius * np.array([0.7 * min(body), rng.uniform(0.07, 0.22), rng.uniform(0.08, 0.3)])
+        width = neck + (root - neck) * (1 - along) ** 2 + (foot - neck) * (along > 0.9)
+        for t, angle, r in zip(along, bend, width, strict=True):
+            distance = np.hypot(x - t * reach * np.cos(angle), y - t * reach * np.sin(angle)) - r
+            near = np.maximum(near, np.exp(np.clip(-distance / (0.1 * radius), -60, 60)))
+    distance = -np.log(near + 1e-30) * 0.1 * radius
+    for sigma, most in ((1.5, 0.08), (4.0, 0.2)):
+        noise = ndimage.gaussian_filter(rng.standard_normal(x.shape), sigma) * (2 * np.sqrt(np.pi) * sigma)
+        distance = distance + noise * radius * rng.uniform(0, most) * 0.5
+    inside = np.pad(distance, 1, constant_values=1.0)
+    outline = max(measure.find_contours(inside, 0.0), key=len)
+    return ((outline[:-1, ::-1] - 1) * step - 3.4 * radius)[::2]
 
 
 def soma(rng: np.random.Generator, outline: np.ndarray, share: float) -> np.ndarray:

@@ -80,8 +80,10 @@ def build_tree(
     return sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file() and p.name != ".glioma-hf")
 
 
-def push(tree: Path, names: list[str], repo: str, private: bool = False, api: HfApi | None = None) -> str:
-    """Push the files of a tree to a data set repository, made if need be; returns its address.
+def push(
+    tree: Path, names: list[str], repo: str, private: bool = False, api: HfApi | None = None, kind: str = "dataset"
+) -> str:
+    """Push the files of a tree to a repository (`dataset` or `model`), made if need be; returns its address.
 
     Raises `InputError` where the Hub refuses or a checksum there isn't that of the file here.
     """
@@ -91,15 +93,15 @@ def push(tree: Path, names: list[str], repo: str, private: bool = False, api: Hf
     check_repo(repo)
     api = api or HfApi()
     try:
-        url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        url = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repo,
-            repo_type="dataset",
+            repo_type=kind,
             folder_path=tree,
             allow_patterns=names,
-            commit_message="Data set prepared by glioma-hf",
+            commit_message="Pushed by glioma-hf",
         )
-        there = {e.path: e for e in api.list_repo_tree(repo, repo_type="dataset", recursive=True)}
+        there = {e.path: e for e in api.list_repo_tree(repo, repo_type=kind, recursive=True)}
     except OfflineModeIsEnabled:
         raise InputError("HF_HUB_OFFLINE is set: unset it to push, or give --dry-run") from None
     except HFValidationError as error:

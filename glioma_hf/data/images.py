@@ -61,13 +61,17 @@ def decode_labels(data: bytes, name: str) -> np.ndarray:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """`decode_image` of a file. Raises `InputError` where it can't be read."""
+    """`decode_image` of a file, or the floating-point pixels of a TIFF. Raises `InputError` where it can't be read.
+
+    A data set has no floating-point images (`decode_image` refuses them); an image to be segmented may be one.
+    """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}); give an image file") from None
-    return decode_image(data, str(path))
+    pixels = _decode_float_tiff(data, str(path))
+    return decode_image(data, str(path)) if pixels is None else pixels
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -96,6 +100,29 @@ def _decode_deep_colour(data: bytes, kind: str, name: str) -> np.ndarray:
     except Exception as error:  # these libraries raise errors of their own
         raise InputError(f"{name}: the image is damaged ({error}); save it again") from None
     return np.ascontiguousarray(pixels if pixels.shape[-1] == 3 else np.moveaxis(pixels, 0, -1))
+
+
+def _decode_float_tiff(data: bytes, name: str) -> np.ndarray | None:
+    """Float32 (H, W[, channels]) of a TIFF of one page with floating-point pixels, else None."""
+    import tifffile
+
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            if len(file.pages) != 1 or page.dtype is None or page.dtype.kind != "f":
+                return None
+            if page.imagewidth * page.imagelength > MAX_PIXELS or page.samplesperpixel > 4:
+                raise InputError(f"{name}: {page.shape} is more than {MAX_PIXELS} pixels; crop the image")
+            pixels = page.asarray()
+    except InputError:
+        raise
+    except Exception:  # tifffile raises errors of its own; `decode_image` says what is wrong with the file
+        return None
+    if not np.isfinite(pixels).all():
+        raise InputError(f"{name}: it has pixels that are no numbers; replace them and save the image again")
+    return (pixels if pixels.ndim == 2 or pixels.shape[-1] <= 4 else np.moveaxis(pixels, 0, -1)).astype(np.float32)
 
 
 def _open(data: bytes, name: str) -> Image.Image:

@@ -34,7 +34,7 @@ class SceneConfig(BaseModel):
     scale: tuple[float, float] = (0.9, 1.5)  # of all cells; at 1 a flat cell is some 60 px wide
     spheroids: float = 0.15  # share of the cells
     spindles: float = 0.45
-    stellate: float = 0.4  # share of the flat cells that have arms
+    sprawling: float = 0.65  # share of the flat cells whose edge is ragged, most of them with arms
     clustered: float = 0.6  # share of the cells placed beside another one
     largest_overlap: float = 0.3  # of a new cell's area
     halo: tuple[float, float] = (2.5, 8)  # reach of the halo, pixels
@@ -92,7 +92,7 @@ class _Painter:
         self.places: list[tuple[np.ndarray, float]] = []  # centre and radius of each cell
         self.scale = rng.uniform(*config.scale)
         self.thickness = rng.uniform(0.75, 1.6)
-        self.looseness = rng.uniform(0, 1.6)  # pixels by which the annotator stays outside the visible edge
+        self.looseness = rng.uniform(0.3, 3.2)  # pixels by which the annotator stays outside the visible edge
 
     def add_cell(self) -> None:
         rng = self.rng
@@ -100,9 +100,14 @@ class _Painter:
         if kind == 0:
             outline = cell_shapes.spheroid(rng, rng.uniform(9, 17))
         elif kind == 1:
-            outline = cell_shapes.spindle(rng, min(rng.lognormal(np.log(85), 0.35), 200), rng.uniform(13, 28))
-        elif rng.random() < self.config.stellate:
-            outline = cell_shapes.stellate(rng, rng.uniform(22, 38))
+            if rng.random() < 0.4:
+                outline = cell_shapes.spindle(rng, min(rng.lognormal(np.log(85), 0.35), 200), rng.uniform(13, 28))
+            else:
+                axes = rng.uniform(0.35, 0.9), rng.uniform(0.25, 0.45)
+                outline = cell_shapes.sprawling(rng, rng.uniform(20, 32), int(rng.integers(1, 4)), axes)
+        elif rng.random() < self.config.sprawling:
+            axes = rng.uniform(0.5, 1.2), rng.uniform(0.4, 0.9)
+            outline = cell_shapes.sprawling(rng, rng.uniform(22, 40), int(rng.integers(0, 6)), axes)
         else:
             outline = cell_shapes.flat(rng, rng.lognormal(np.log(33), 0.28))
         outline = cell_shapes.turned(outline, rng.uniform(0, 2 * np.pi), self.scale)
@@ -166,19 +171,23 @@ class _Painter:
         """Add the optical thickness of one cell, in radians."""
         rng = self.rng
         depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].astype(np.float32)
-        depth = np.maximum(depth - self.looseness, 0)
+        # An arm keeps half its width, however loose the outline.
+        width = ndimage.maximum_filter(depth, 2 * int(np.ceil(2 * self.looseness)) + 1)
+        depth = np.maximum(depth - np.minimum(self.looseness, width / 2), 0)
         mask = depth > 0
         deepest = max(float(depth.max()), 1.0)
-        texture = _smooth_noise(rng, mask.shape, rng.uniform(1.2, 2.6))
+        texture = _smooth_noise(rng, mask.shape, rng.uniform(1.2, 4.5))
+        dome = np.sqrt(np.clip(1 - (1 - depth / deepest) ** 2, 0, 1))
         if kind == 0:
-            height = rng.uniform(1.2, 4.5) * np.sqrt(np.clip(1 - (1 - depth / deepest) ** 2, 0, 1))
-            height *= 1 + rng.uniform(0.02, 0.1) * texture
+            height = rng.uniform(1.2, 6.5) * dome * (1 + rng.uniform(0.02, 0.1) * texture)
         elif kind == 1:
-            height = rng.uniform(0.35, 1.1) * np.sqrt(np.clip(1 - (1 - depth / deepest) ** 2, 0, 1))
-            height *= 1 + rng.uniform(0.03, 0.16) * texture
-        else:
-            height = rng.uniform(0.12, 0.45) * (1 - np.exp(-depth / rng.uniform(1.0, 2.5)))
-            height *= 1 + rng.uniform(0.04, 0.22) * texture
+            height = rng.uniform(0.35, 1.1) * dome * (1 + rng.uniform(0.03, 0.14) * texture)
+            height *= 1 - rng.uniform(0, 0.6) * (1 - self._mound(window, mask, body))
+        else:  # a thin sheet that rises towards the nucleus
+            height = rng.uniform(0.06, 0.4) * (1 - np.exp(-depth / rng.uniform(1.0, 3.0)))
+            height *= 1 + rng.uniform(0.03, 0.2) * texture
+            rise = self._mound(window, mask, body) * (1 - np.exp(-depth / rng.uniform(3.0, 9.0)))
+            height += rng.uniform(0, 0.7) * rise * (1 + rng.uniform(0.03, 0.14) * texture)
         if body is not None and kind != 0:
             where, inside = self._mask(body)
             bump = np.zeros(self.phase[window].shape, np.float32)
@@ -193,11 +202,20 @@ class _Painter:
                 )
                 height -= inner * rng.uniform(0.05, 0.25)
                 height += self._nucleoli(inner > 0.5)
-        grains = rng.random(mask.shape) < rng.uniform(0.001, 0.012)
-        height += ndimage.gaussian_filter(grains.astype(np.float32), rng.uniform(0.7, 1.2)) * rng.uniform(0.5, 2.5)
-        edge = (depth > 0) & (depth < 2.2)
-        height += edge * rng.uniform(0, 0.2) * np.clip(1 + 0.7 * texture, 0, 3)
+        if rng.random() < 0.6:
+            grains = rng.random(mask.shape) < rng.uniform(0.001, 0.008)
+            height += ndimage.gaussian_filter(grains.astype(np.float32), rng.uniform(0.7, 1.2)) * rng.uniform(0.5, 2.5)
+        if rng.random() < 0.5:  # ruffles along the edge
+            edge = (depth > 0) & (depth < 2.2)
+            height += edge * rng.uniform(0, 0.2) * np.clip(1 + 0.7 * texture, 0, 3)
         self.phase[window] += np.where(mask, height, 0) * self.thickness
+
+    def _mound(self, window: tuple[slice, slice], mask: np.ndarray, body: np.ndarray | None) -> np.ndarray:
+        """1 at the soma's middle (the mask's, where there is none), falling off towards the cell's ends."""
+        y, x = np.argwhere(mask).mean(0) if body is None else body.mean(0)[::-1] - [window[0].start, window[1].start]
+        reach = np.sqrt(mask.sum() / np.pi) * self.rng.uniform(0.45, 1.1)
+        rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+        return np.exp(-(((rows - y) ** 2 + (columns - x) ** 2) / reach**2)).astype(np.float32)
 
     def _nucleoli(self, nucleus: np.ndarray) -> np.ndarray:
         """One to three dense dots inside the nucleus."""
@@ -210,7 +228,7 @@ class _Painter:
     def add_debris(self) -> None:
         """Something that is no cell: a speck, a defocused ring, a patch of granules."""
         rng = self.rng
-        kind = rng.choice(3, p=[0.6, 0.25, 0.15])
+        kind = rng.choice(3, p=[0.72, 0.22, 0.06])
         x, y = rng.uniform([0, 0], [self.config.width, self.config.height])
         reach = (rng.uniform(1, 3), rng.uniform(4, 11), rng.uniform(10, 28))[kind] * self.scale
         box = int(3 * reach + 3)
@@ -221,7 +239,7 @@ class _Painter:
             return
         distance = np.hypot(rows[:, None] - y, (columns[None] - x) * rng.uniform(0.6, 1.4))
         if kind == 0:
-            added = rng.uniform(0.3, 1.5) * np.exp(-((distance / reach) ** 2))
+            added = rng.uniform(0.1, 1.5) * np.exp(-((distance / reach) ** 2))
         elif kind == 1:
             added = -rng.uniform(0.1, 0.35) * np.exp(-(((distance - reach) / 1.7) ** 2))
             added += rng.uniform(0, 0.25) * np.exp(-(((distance - 0.6 * reach) / 1.7) ** 2))
@@ -246,7 +264,7 @@ def _microscope(rng: np.random.Generator, phase: np.ndarray, config: SceneConfig
     reach = rng.uniform(*config.halo)
     # The ring passes a blurred copy of the field: halos reach as far as that blur.
     direct = [ndimage.gaussian_filter(part, reach, truncate=2.5) for part in field]
-    damping = rng.uniform(0.4, 0.7)
+    damping = rng.uniform(0.35, 0.7)
     real = field[0] - direct[0] + damping * direct[1]
     imaginary = field[1] - direct[1] - damping * direct[0]
     intensity = (real**2 + imaginary**2) / damping**2

@@ -2,18 +2,26 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tifffile
+import yaml
 from PIL import Image
 
 from glioma_hf import InputError, Instances
-from glioma_hf.benchmark.jobs import open_segmenter, predict_images, train_adapter
+from glioma_hf.benchmark import jobs
+from glioma_hf.benchmark.jobs import open_segmenter, train_adapter
+from glioma_hf.benchmark.prediction import predict_images
 from glioma_hf.benchmark.splits import load_splits
 from glioma_hf.data.exports import read_rois
 from glioma_hf.data.publishing import prepare
 from glioma_hf.data.synthetic import SceneConfig, generate_scene
+from glioma_hf.models.sam.network import new_model, small_config
 from tests.benchmark.test_quickstart import BRIEF
 from tests.test_cli import refused, run
 
@@ -35,7 +43,86 @@ def test_adapter_carries_recipe_and_thresholds(adapter):
         p.name for p in adapter.iterdir()
     }
     settings = json.loads((adapter / "generation.json").read_text())
-    assert open_segmenter(adapter=adapter).settings.model_dump() == settings
+    assert json.loads(open_segmenter(adapter=adapter).settings.model_dump_json()) == settings
+    assert 15 < settings["cell_diameter"] < 80
+    scores = json.loads((adapter / "scores.json").read_text())
+    assert scores["training_images"] == ["train_001.tif", "train_002.tif"]
+    assert not (adapter / "checkpoints").exists()
+    card = (adapter / "README.md").read_text()
+    assert f"validation images: {scores['validation_ap50']:.3f}" in card
+    assert f"| `learning_rate` | {BRIEF.learning_rate} |" in card
+    front = yaml.safe_load(card.split("---")[1])
+    metric = front["model-index"][0]["results"][0]["metrics"][0]
+    assert (metric["name"], metric["value"]) == ("AP50", round(scores["validation_ap50"], 4))
+
+
+def test_training_that_was_broken_off_goes_on(archive, tmp_path):
+    prepare(archive, tmp_path / "set")
+    recipe = BRIEF.model_copy(update={"tiles_per_image": 18, "epochs": 1, "check_every": 1, "precision": "fp32"})
+
+    def until_second_step(line: str) -> None:
+        if "going on from checkpoint-2" in line:
+            lines.append(line)
+
+    lines: list[str] = []
+    unbroken = tmp_path / "unbroken"
+    train_adapter(tmp_path / "set", [1], unbroken, recipe=recipe, say=lambda line: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "every_tenth", lambda say: _stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            train_adapter(tmp_path / "set", [1], tmp_path / "out", recipe=recipe)
+    assert not (tmp_path / "out").exists()
+    train_adapter(tmp_path / "set", [1], tmp_path / "out", recipe=recipe, say=until_second_step)
+    assert lines == ["going on from checkpoint-2: train_001.tif"]
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (unbroken / name).read_bytes()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def _stop_after_two(step: int, steps: int, loss: float) -> None:
+    if step == 3:
+        raise KeyboardInterrupt
+
+
+def test_tune_writes_thresholds_that_predict_takes(adapter, archive, tmp_path):
+    prepare(archive, tmp_path / "set")
+    before = json.loads((adapter / "generation.json").read_text())
+    done = run("tune", "--data", tmp_path / "set", "--adapter", adapter)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((adapter / "generation.json").read_text()) == before  # the same as after training
+    grid = tmp_path / "grid.json"
+    coarse = {**before, "points_per_side": 4}
+    (tmp_path / "own").mkdir()
+    done = run("tune", "--data", tmp_path / "set", "--out", grid, "--prompts", "centres")
+    assert done.returncode == 0, done.stderr
+    assert "AP50" in done.stdout
+    grid.write_text(json.dumps({**coarse, "prompts": "grid"}))
+    assert open_segmenter(thresholds=grid).settings.points_per_side == 4
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    done = run("predict", tmp_path / "a.png", "--out", tmp_path / "out", "--thresholds", grid)
+    assert done.returncode == 0, done.stderr
+    assert "--adapter FOLDER" in refused("tune", "--data", tmp_path / "set")
+    assert "they are centres or grid" in refused("tune", "--data", tmp_path / "set", "--prompts", "x")
+
+
+def test_push_sends_the_adapter_with_its_card(adapter, monkeypatch, tmp_path):
+    sent = {}
+
+    def push(tree, names, repo, private, kind):
+        sent.update({name: (tree / name).read_bytes() for name in names}, kind=kind, repo=repo)
+        return "https://hub/" + repo
+
+    monkeypatch.setattr(jobs.hub, "push", push)
+    names, url = jobs.push_adapter(adapter, "me/cells")
+    assert (sent["kind"], url) == ("model", "https://hub/me/cells")
+    assert {"adapter_model.safetensors", "generation.json", "scores.json", "training.json", "README.md"} <= set(names)
+    assert sent["adapter_model.safetensors"] == (adapter / "adapter_model.safetensors").read_bytes()
+    assert b'open_segmenter("embedded", "me/cells")' in sent["README.md"]
+    sent.clear()
+    done = run("push", adapter, "--repo", "me/cells", "--dry-run")
+    assert done.stdout.startswith("would push adapter_config.json")
+    assert "no adapter" in refused("push", tmp_path, "--repo", "me/cells")
+    assert "USER/NAME" in refused("push", adapter, "--repo", "cells")
 
 
 def test_training_sees_the_objects_of_its_task(archive, tmp_path):
@@ -74,6 +161,46 @@ def test_predict_writes_results_shapes_and_overlay_and_resumes(adapter, tmp_path
     assert "b.png is done already" not in again.stderr
 
 
+def test_predict_takes_folders_floats_and_an_expected_diameter(adapter, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    tifffile.imwrite(folder / "float.tif", IMAGE.astype(np.float32) / 255)
+    tifffile.imwrite(folder / "double.tif", np.stack([IMAGE] * 3, 2).astype(np.float64) * 1e-3)
+    Image.fromarray(IMAGE).save(folder / "grey.png")
+    (folder / "notes.txt").write_text("not an image")
+    done = run("predict", folder, "--out", tmp_path / "out", "--adapter", adapter)
+    assert done.returncode == 0, done.stderr
+    found = {n: json.loads((tmp_path / "out" / f"{n}.json").read_text()) for n in ("grey", "float", "double")}
+    assert len(found["grey"]) > 0
+    assert [len(rows) for rows in found.values()] == [len(found["grey"])] * 3
+    known = json.loads((adapter / "generation.json").read_text())
+    segmenter = open_segmenter(adapter=adapter, diameter=2 * known["cell_diameter"])
+    assert segmenter.settings.scales == tuple(s / 2 for s in known["scales"])
+    tifffile.imwrite(tmp_path / "nan.tif", np.full((40, 50), np.nan, np.float32))
+    assert "pixels that are no numbers" in refused("predict", tmp_path / "nan.tif", "--out", tmp_path / "o")
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((5, 40, 50), np.float32))
+    assert "5 pages in one image" in refused("predict", tmp_path / "stack.tif", "--out", tmp_path / "o")
+    (tmp_path / "none").mkdir()
+    assert "no image lies there" in refused("predict", tmp_path / "none", "--out", tmp_path / "o")
+
+
+def test_two_processes_share_a_folder_of_images(adapter, tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        Image.fromarray(IMAGE[: 80 + number]).save(tmp_path / "images" / f"{number}.png")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
+    launch += ["-m", "glioma_hf.cli", "predict", tmp_path / "images", "--out", tmp_path / "out", "--adapter", adapter]
+    done = subprocess.run([str(a) for a in launch], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    total = sum(len(json.loads((tmp_path / "out" / f"{n}.json").read_text())) for n in range(3))
+    assert done.stdout.count("cells in 3 images") == 1
+    assert f"{total} cells in 3 images" in done.stdout
+
+
 def test_bad_input(adapter, tmp_path, archive):
     (tmp_path / "text.tif").write_text("hello")
     assert "text.tif: not a readable image" in refused("predict", tmp_path / "text.tif", "--out", tmp_path / "out")
@@ -85,9 +212,20 @@ def test_bad_input(adapter, tmp_path, archive):
     prepare(archive, tmp_path / "set")
     line = refused("train", "--data", tmp_path / "set", "--out", tmp_path / "o", "--image", 7)
     assert "there is no training image 7; choose one from 1 to 2" in line
-    assert "isn't known; it is quick or paper" in refused("train", "--data", ".", "--out", "o", "--recipe", "long")
+    assert "isn't known; it is quick, paper or a JSON file" in refused(
+        "train", "--data", ".", "--out", "o", "--recipe", "long"
+    )
     with pytest.raises(InputError, match="two images are called a"):
         predict_images([tmp_path / "a.tif", tmp_path / "a.png"], open_segmenter(), tmp_path / "o")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(adapter, damaged)
+    (damaged / "adapter_model.safetensors").write_bytes(b"0123456789" * 9)
+    with pytest.raises(InputError, match="damaged: the adapter doesn't fit the model"):
+        open_segmenter(adapter=damaged)
+    other = new_model(small_config(64, 32, 2, 2, 32))
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match="give the base it was made for"):
+        open_segmenter(str(tmp_path / "other"), adapter)
     (adapter / "generation.json").write_text('{"score_threshold": 4}')
     with pytest.raises(InputError, match=r"generation\.json: the thresholds can't be read"):
         open_segmenter(adapter=adapter)

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from glioma_hf import InputError, Instances
 from glioma_hf.models.base import Segmenter
-from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, _inside, _tiles, keep_best
+from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, _enlarge, _inside, _Tile, _tiles, keep_best
 from glioma_hf.models.sam.preprocess import raise_contrast
 from tests.strategies import square
 
@@ -64,6 +65,42 @@ def test_cells_are_found_once_wherever_tiles_end(size):
         middle = np.array([top, left]) + np.array(mask.shape) / 2
         assert min(np.hypot(*(middle - c)) for c in centres) < 4
         assert 150 < mask.sum() < 330
+
+
+def test_cells_are_found_at_several_scales_in_pixels_of_the_image():
+    image = np.full((150, 201), 100, np.uint8)
+    centres = [(y, x) for y in range(30, 130, 40) for x in range(30, 180, 40)]
+    for y, x in centres:
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
+    painter = Painter()
+    for scales, radius in (((0.5,), 18), ((2.0,), 4.5), ((1.0, 0.5), 18)):
+        settings = LOOSE.model_copy(update={"scales": scales})
+        found = SamSegmenter(painter, settings).candidates(image)
+        areas = found.areas[found.touching_border() == False]  # noqa: E712
+        assert np.isclose(areas, np.pi * radius**2, rtol=0.15).any()
+        for mask, (top, left) in found.box_masks():
+            middle = np.array([top, left]) + np.array(mask.shape) / 2
+            assert min(np.hypot(*(middle - c)) for c in centres) < 6 + 3 / min(scales)
+
+
+def test_an_expected_diameter_scales_images_to_what_the_model_knows():
+    settings = GenerationSettings(cell_diameter=40, scales=(1.0, 0.5), smallest_area=60).for_diameter(80)
+    assert (settings.scales, settings.smallest_area, settings.cell_diameter) == ((0.5, 0.25), 240, 80)
+
+
+def test_masks_are_enlarged_as_interpolation_does():
+    logits = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    logits[..., :3, :] = logits[..., -3:, :] = logits[..., :3] = logits[..., -3:] = -3.0
+    logits[..., 5:11, 4:12] = logits[..., 5:11, 4:12].abs() + 0.5
+    tile = _Tile(10, 20, (0, 0, 0, 0), 1.0)
+    mask, (top, left) = _enlarge(logits[0, 0].numpy(), tile, 32, (100, 100))
+    whole = torch.nn.functional.interpolate(logits, scale_factor=2, mode="bilinear")[0, 0].numpy() > 0
+    parts, _ = ndimage.label(whole)
+    expected = np.zeros((100, 100), bool)
+    expected[10:42, 20:52] = ndimage.binary_fill_holes(parts == np.bincount(parts[parts > 0]).argmax())
+    placed = np.zeros((100, 100), bool)
+    placed[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    assert np.array_equal(placed, expected)
 
 
 def test_it_is_a_segmenter_whose_result_has_scores_best_first(tiny_model):

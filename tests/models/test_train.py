@@ -120,10 +120,3 @@ def test_training_lowers_the_loss_touches_only_the_adapter_and_repeats(tiny_mode
 def test_image_without_cells_is_refused(tiny_model):
     with pytest.raises(InputError, match="training image 1 has no annotated cell"):
         train(tiny_model, [PAIR, (SCENE.image, Instances.empty(SCENE.image.shape))], SHORT)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(tiny_model):
-    with torch.no_grad():
-        tiny_model.mask_decoder.iou_token.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="isn't finite at step 0"):
-        train(tiny_model, [PAIR], SHORT)

@@ -8,9 +8,9 @@ they are enlarged; only survivors get pixels at full resolution, inside their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class GenerationSettings(BaseModel):
     prompts: Literal["centres", "grid"] = "centres"
     centre_threshold: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
     points_per_side: int = Field(32, ge=1)  # of the grid in one tile
+    scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field((1.0,), min_length=1)  # the image is seen at
+    cell_diameter: float = Field(50.0, gt=0)  # of the cells it was trained on, pixels: the circle of the same area
     score_threshold: float = Field(0.5, ge=0, le=1)  # predicted IoU
     stability_threshold: float = Field(0.6, ge=0, le=1)
     stability_offset: float = Field(0.8, ge=0)  # of the logits, up and down
@@ -48,12 +50,24 @@ class GenerationSettings(BaseModel):
     tile_batch: int = Field(4, ge=1)
     point_batch: int = Field(16, ge=1)
 
+    def for_diameter(self, diameter: float) -> GenerationSettings:
+        """The settings for images whose cells are about `diameter` pixels wide instead of `cell_diameter`."""
+        factor = diameter / self.cell_diameter
+        return self.model_copy(
+            update={
+                "scales": tuple(scale / factor for scale in self.scales),
+                "smallest_area": round(self.smallest_area * factor**2),
+                "cell_diameter": diameter,
+            }
+        )
+
 
 @dataclass(frozen=True)
 class _Tile:
     top: int
     left: int
     own: tuple[float, float, float, float]  # top, left, bottom, right of the part whose prompts it answers
+    scale: float  # pixels of the tile per pixel of the image
 
 
 class SamSegmenter:
@@ -79,31 +93,35 @@ class SamSegmenter:
     @torch.inference_mode()
     def candidates(self, image: np.ndarray, progress: Progress = no_progress) -> Instances:
         """Every mask that passes the thresholds of `settings`, before `keep_best` compares them."""
-        height, width = check_size(image.shape[:2])
+        size = check_size(image.shape[:2])
         side = self.model.tile
-        grey = raise_contrast(image)
-        missing = max(0, side - height), max(0, side - width)
-        mode: Literal["reflect", "edge"] = "reflect" if max(missing) < min(height, width) else "edge"
-        grey = np.pad(grey, ((0, missing[0]), (0, missing[1])), mode=mode)
-        tiles = _tiles(grey.shape, side)
+        picture = raise_contrast(image)
+        views = [_resized(picture, scale, side) for scale in self.settings.scales]
+        tiles = [_tiles(view.shape, side, scale) for view, scale in zip(views, self.settings.scales, strict=True)]
+        total = sum(map(len, tiles))
         masks: list[BoxMask] = []
         scores: list[float] = []
-        for start in range(0, len(tiles), self.settings.tile_batch):
-            batch = tiles[start : start + self.settings.tile_batch]
-            pixels = np.stack([grey[t.top : t.top + side, t.left : t.left + side] for t in batch])
-            for mask, score in self._masks_of_tiles(batch, torch.from_numpy(pixels).to(self.device)):
-                masks.append(mask)
-                scores.append(score)
-            progress((start + len(batch)) / len(tiles))
-        return Instances.from_box_masks(masks, (height, width), scores=np.array(scores))
+        done = 0
+        for view, parts in zip(views, tiles, strict=True):
+            for start in range(0, len(parts), self.settings.tile_batch):
+                batch = parts[start : start + self.settings.tile_batch]
+                pixels = np.stack([view[t.top : t.top + side, t.left : t.left + side] for t in batch])
+                for mask, score in self._masks_of_tiles(batch, torch.from_numpy(pixels).to(self.device), size):
+                    masks.append(mask)
+                    scores.append(score)
+                done += len(batch)
+                progress(done / total)
+        return Instances.from_box_masks(masks, size, scores=np.array(scores))
 
-    def _masks_of_tiles(self, tiles: list[_Tile], pixels: Tensor) -> Iterator[tuple[BoxMask, float]]:
+    def _masks_of_tiles(
+        self, tiles: list[_Tile], pixels: Tensor, size: tuple[int, int]
+    ) -> Iterator[tuple[BoxMask, float]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             embeddings = self.model.encode(to_pixels(pixels))
             points = self._prompts(embeddings, tiles)
             for number, tile in enumerate(tiles):
                 for chunk in points[number].split(self.settings.point_batch):
-                    yield from self._masks_of_points(embeddings[number : number + 1], chunk, tile)
+                    yield from self._masks_of_points(embeddings[number : number + 1], chunk, tile, size)
 
     def _prompts(self, embeddings: Tensor, tiles: list[_Tile]) -> list[Tensor]:
         """Points (P, 2) in pixels of each tile, inside the part it answers for."""
@@ -120,7 +138,9 @@ class SamSegmenter:
             found, margin = [grid] * len(tiles), 0.0
         return [_inside(points.float(), tile, margin) for points, tile in zip(found, tiles, strict=True)]
 
-    def _masks_of_points(self, embedding: Tensor, points: Tensor, tile: _Tile) -> Iterator[tuple[BoxMask, float]]:
+    def _masks_of_points(
+        self, embedding: Tensor, points: Tensor, tile: _Tile, size: tuple[int, int]
+    ) -> Iterator[tuple[BoxMask, float]]:
         settings, side = self.settings, self.model.tile
         if not len(points):
             return
@@ -133,18 +153,16 @@ class SamSegmenter:
         quality = quality[kept]
         wide = (logits > -settings.stability_offset).sum((1, 2))
         narrow = (logits > settings.stability_offset).sum((1, 2))
-        scale = (side / logits.shape[-1]) ** 2
-        area = (logits > 0).sum((1, 2)) * scale
+        area = (logits > 0).sum((1, 2)) * (side / logits.shape[-1]) ** 2
         kept = (
             (narrow / wide.clamp(min=1) >= settings.stability_threshold)
-            & (area >= settings.smallest_area)
+            & (area >= settings.smallest_area * tile.scale**2)
             & (area <= settings.largest_area_share * side**2)
         )
-        for mask, score in zip(logits[kept], quality[kept].tolist(), strict=True):
-            box_mask = _enlarge(mask, side)
+        for mask, score in zip(logits[kept].cpu().numpy(), quality[kept].tolist(), strict=True):
+            box_mask = _enlarge(mask, tile, side, size)
             if box_mask is not None:
-                part, (top, left) = box_mask
-                yield (part, (top + tile.top, left + tile.left)), min(max(score, 0.0), 1.0)
+                yield box_mask, min(max(score, 0.0), 1.0)
 
 
 def keep_best(found: Instances, settings: GenerationSettings) -> Instances:
@@ -169,6 +187,14 @@ def keep_best(found: Instances, settings: GenerationSettings) -> Instances:
     return Instances.from_rles(best.rles, best.size, best.categories, best.scores)  # ids by rank
 
 
+def merged(parts: Sequence[Instances]) -> Instances:
+    """Candidates of several looks at one image, as one set."""
+    scores = [part.scores for part in parts if part.scores is not None]
+    return Instances.from_rles(
+        [rle for part in parts for rle in part.rles], parts[0].size, scores=np.concatenate(scores) if scores else None
+    )
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is worth it there: tensor cores, or a CPU that multiplies in it."""
     if device.type == "cuda":
@@ -181,7 +207,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _tiles(shape: tuple[int, ...], side: int) -> list[_Tile]:
+def _tiles(shape: tuple[int, ...], side: int, scale: float = 1.0) -> list[_Tile]:
     """Half-overlapping tiles that cover the image; the parts they answer for meet without gaps."""
     tops, lefts = (_starts(length, side) for length in shape)
     tiles = []
@@ -193,7 +219,7 @@ def _tiles(shape: tuple[int, ...], side: int) -> list[_Tile]:
                 np.inf if row == len(tops) - 1 else (top + tops[row + 1] + side) / 2,
                 np.inf if column == len(lefts) - 1 else (left + lefts[column + 1] + side) / 2,
             )
-            tiles.append(_Tile(top, left, own))
+            tiles.append(_Tile(top, left, own, scale))
     return tiles
 
 
@@ -208,20 +234,43 @@ def _inside(points: Tensor, tile: _Tile, margin: float = 0.0) -> Tensor:
     return points[(y >= top - margin) & (y < bottom + margin) & (x >= left - margin) & (x < right + margin)]
 
 
-def _enlarge(logits: Tensor, side: int) -> BoxMask | None:
-    """The mask at the tile's resolution inside its own box, its largest part alone; None for an empty one."""
-    rows, columns = torch.nonzero(logits > 0, as_tuple=True)
+def _enlarge(logits: np.ndarray, tile: _Tile, side: int, size: tuple[int, int]) -> BoxMask | None:
+    """A tile's mask in pixels of the image, inside its own box, its largest part alone; None for an empty one."""
+    rows, columns = np.nonzero(logits > 0)
     if not len(rows):
         return None
-    factor = side // logits.shape[-1]
-    top, bottom = max(int(rows.min()) - 1, 0), int(rows.max()) + 2
-    left, right = max(int(columns.min()) - 1, 0), int(columns.max()) + 2
-    near = logits[None, None, top:bottom, left:right]
-    full = F.interpolate(near, scale_factor=factor, mode="bilinear", align_corners=False)[0, 0] > 0
-    mask = full.cpu().numpy()
+    stride = side / logits.shape[-1] / tile.scale  # pixels of the image per logit
+    top, up = _weights(rows, tile.top / tile.scale, stride, len(logits), size[0])
+    left, across = _weights(columns, tile.left / tile.scale, stride, len(logits), size[1])
+    mask = up @ logits @ across.T > 0
     parts, count = ndimage.label(mask)
     if count == 0:
         return None
     if count > 1:
         mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    return ndimage.binary_fill_holes(mask), (top * factor, left * factor)
+    return ndimage.binary_fill_holes(mask), (top, left)
+
+
+def _weights(used: np.ndarray, origin: float, stride: float, count: int, length: int) -> tuple[int, np.ndarray]:
+    """Linear interpolation along one axis: the first pixel of the box around `used`, and weights (pixels, count)."""
+    first = max(0, int(np.floor(origin + (used.min() - 1) * stride)))
+    last = min(length, int(np.ceil(origin + (used.max() + 2) * stride)))
+    place = np.clip((np.arange(first, last) + 0.5 - origin) / stride - 0.5, 0, count - 1)
+    below = np.minimum(place.astype(int), count - 2)
+    weights = np.zeros((max(0, last - first), count), np.float32)
+    pixels = np.arange(len(weights))
+    weights[pixels, below] = below + 1 - place
+    weights[pixels, below + 1] = place - below
+    return first, weights
+
+
+def _resized(picture: np.ndarray, scale: float, side: int) -> np.ndarray:
+    """The picture at another scale, at least one tile large."""
+    if scale != 1:
+        height, width = (max(1, round(length * scale)) for length in picture.shape)
+        check_size((height, width))
+        grey = torch.from_numpy(picture)[None, None]
+        picture = F.interpolate(grey, (height, width), mode="bilinear", antialias=scale < 1)[0, 0].numpy()
+    missing = [max(0, side - length) for length in picture.shape]
+    mode: Literal["reflect", "edge"] = "reflect" if max(missing) < min(picture.shape) else "edge"
+    return np.pad(picture, ((0, missing[0]), (0, missing[1])), mode=mode)

@@ -28,6 +28,8 @@ class LoraSettings(BaseModel):
     rank: int = Field(4, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     centre_head: bool = True  # train the head that finds prompts, whole, beside the adapter
+    rank_stabilised: bool = False  # rsLoRA: scaled by 1 / sqrt(rank) instead of 1 / rank
+    weight_decomposed: bool = False  # DoRA: direction and length of the weights apart
 
 
 class SplitQkv(nn.Module):
@@ -100,17 +102,25 @@ def add_adapter(model: CellSam, settings: LoraSettings | None = None) -> PeftMod
         r=settings.rank,
         lora_alpha=settings.rank,
         lora_dropout=settings.dropout,
+        use_rslora=settings.rank_stabilised,
+        use_dora=settings.weight_decomposed,
         target_modules=TARGETS,
         modules_to_save=["centre_head"] if settings.centre_head else None,
     )
     return get_peft_model(split_qkv(model), config)
 
 
+def check_adapter(folder: str | Path) -> None:
+    """Raise `InputError` where the files of an adapter don't lie in `folder`."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (Path(folder) / name).is_file():
+            raise InputError(f"{folder}: no adapter (adapter_config.json and adapter_model.safetensors) lies there")
+
+
 def load_adapter(model: CellSam, folder: str | Path) -> PeftModel:
     """A base with the adapter that lies in `folder`. Raises `InputError` where it doesn't fit or isn't one."""
     folder = Path(folder)
-    if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
-        raise InputError(f"{folder}: no adapter (adapter_config.json and adapter_model.safetensors) lies there")
+    check_adapter(folder)
     try:
         adapted = PeftModel.from_pretrained(split_qkv(model), str(folder))
     except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:

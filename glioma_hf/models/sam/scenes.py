@@ -25,7 +25,7 @@ PRETRAINING_SCENES = SceneConfig(
     height=448,
     scale=(0.7, 2.0),
     cells_per_megapixel=(30, 190),
-    halo=(2.5, 10.0),
+    halo=(1.8, 9.0),
     noise=(0.5, 5.0),
     debris_per_megapixel=(20, 160),
 )
