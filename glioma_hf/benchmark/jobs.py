@@ -22,7 +22,7 @@ from glioma_hf.models.sam.adapter_card import SCORES_FILE
 from glioma_hf.models.sam.generate import SETTINGS_FILE, GenerationSettings, SamSegmenter, best_device
 from glioma_hf.models.sam.lora import check_adapter, load_adapter, load_base
 from glioma_hf.models.sam.network import EMBEDDED
-from glioma_hf.models.sam.train import QUICK, TrainSettings, save_adapter, train
+from glioma_hf.models.sam.train import QUICK, TrainSettings, read_recipe, save_adapter, train
 from glioma_hf.models.sam.trainer import CHECKPOINTS, last_checkpoint
 
 Say = Callable[[str], None]
@@ -62,7 +62,7 @@ def train_adapter(
         last = last_checkpoint(folder)
         tell(f"{'going on from ' + Path(last).name if last else 'fine-tuning'}: {', '.join(i.name for i in chosen)}")
         adapted = train(
-            load_base(model).to(best_device()),
+            load_base(model, recipe.tile).to(best_device()),
             [(item.pixels, item.cells) for item in chosen],
             recipe,
             folder,
@@ -161,7 +161,9 @@ def open_segmenter(
         prompts: `centres` or `grid` instead of what the thresholds say.
         diameter: of the cells expected, in pixels; images are scaled to what the model knows.
     """
-    base = load_base(model).to(best_device())
+    trained = Path(adapter or "") / "training.json"
+    tile = read_recipe(str(trained)).tile if adapter is not None and trained.is_file() else None
+    base = load_base(model, tile).to(best_device())
     kept = Path(thresholds) if thresholds is not None else Path(adapter or "") / SETTINGS_FILE
     settings = GenerationSettings()
     if thresholds is not None or (adapter is not None and kept.is_file()):

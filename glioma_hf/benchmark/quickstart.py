@@ -97,7 +97,11 @@ def quickstart(
         base = _run("base", SamSegmenter(load_base(model).to(device)), splits, say)
         say(f"fine-tuning a LoRA adapter on one image, {chosen.name} ({len(chosen.cells)} cells)")
         adapted = train(
-            load_base(model).to(device), [(chosen.pixels, chosen.cells)], recipe, work / "adapter", every_tenth(say)
+            load_base(model, recipe.tile).to(device),
+            [(chosen.pixels, chosen.cells)],
+            recipe,
+            work / "adapter",
+            every_tenth(say),
         )
         trained = time.perf_counter()
         tuned = _run("LoRA, one image", SamSegmenter(adapted), splits, say)

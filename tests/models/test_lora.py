@@ -5,9 +5,10 @@ import json
 
 import pytest
 import torch
-from transformers import SamModel
+from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from glioma_hf import InputError
+from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import (
     LoraSettings,
     SplitQkv,
@@ -19,7 +20,8 @@ from glioma_hf.models.sam.lora import (
     split_qkv,
 )
 from glioma_hf.models.sam.network import WEIGHTS, CellSam
-from glioma_hf.models.sam.train import QUICK, save_adapter
+from glioma_hf.models.sam.train import QUICK, save_adapter, train
+from tests.models.test_train import PAIR, SHORT
 
 
 @pytest.fixture
@@ -140,3 +142,68 @@ def test_bad_models_and_adapters_are_named(tiny_model, tmp_path):
     (tmp_path / "other" / "adapter_model.safetensors").write_bytes(b"broken")
     with pytest.raises(InputError, match="the adapter doesn't fit"):
         load_adapter(tiny_model, tmp_path / "other")
+
+
+SHAPES = {"base": (768, 12, 12), "large": (1024, 24, 16), "huge": (1280, 32, 16)}
+
+
+def facebook(size: str, side: int = 1024) -> SamConfig:
+    """The published configuration of `facebook/sam-vit-...`, at an input of `side` pixels."""
+    hidden, layers, heads = SHAPES[size]
+    vision = SamVisionConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        global_attn_indexes=[layers // 4 * (i + 1) - 1 for i in range(4)],
+        mlp_dim=4 * hidden,
+        image_size=side,
+        initializer_range=0.02,
+    )
+    prompt = SamPromptEncoderConfig(image_size=side, image_embedding_size=side // 16)
+    return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
+
+
+@pytest.mark.parametrize(("size", "millions"), [("base", 94), ("large", 312), ("huge", 641)])
+def test_adapters_fit_the_published_sizes(size, millions):
+    with torch.device("meta"):
+        model = CellSam(facebook(size))
+        assert round(sum(p.numel() for n, p in model.named_parameters() if "centre_head" not in n) / 1e6) == millions
+        adapted = add_adapter(model)
+    places = {n for n, _ in adapted.named_parameters() if "lora_A" in n}
+    assert len(places) == 2 * SHAPES[size][1] + 14
+
+
+def test_a_model_of_vit_b_shape_trains_predicts_and_is_saved(tmp_path):
+    torch.manual_seed(0)
+    model = CellSam(facebook("base", 128)).eval()
+    pixels, points = torch.randn(1, 3, 128, 128), torch.rand(1, 2, 2) * 128
+    before = outputs(model, (pixels, points))
+    assert before[0].shape == (1, 2, 32, 32)
+    fresh = outputs(add_adapter(copy.deepcopy(model)), (pixels, points))
+    assert all(torch.equal(a, b) for a, b in zip(before, fresh, strict=True))
+    merged = merge(perturb(adapted := add_adapter(copy.deepcopy(model))))
+    with torch.no_grad():
+        for a, b in zip(outputs(merged, (pixels, points)), outputs(adapted, (pixels, points)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    brief = SHORT.model_copy(update={"tiles_per_image": 4, "batch": 2})
+    trained = train(model, [PAIR], brief)
+    save_adapter(trained, tmp_path, "facebook/sam-vit-base", brief)
+    assert "base_model: facebook/sam-vit-base" in (tmp_path / "README.md").read_text()
+    settings = GenerationSettings(score_threshold=0, stability_threshold=0, smallest_area=1, centre_threshold=0.01)
+    found = SamSegmenter(trained, settings).segment(PAIR[0])
+    assert found.size == PAIR[0].shape
+
+
+def test_another_input_size_keeps_the_weights_and_interpolates_positions(tiny_model):
+    vision = CellSam(facebook("base", 128).__class__.from_dict(facebook("base", 128).to_dict()))
+    larger = vision.at_tile(256)
+    assert larger.vision_encoder.pos_embed.shape == (1, 16, 16, 768)
+    assert larger.vision_encoder.layers[2].attn.rel_pos_h.shape[0] == 31
+    with torch.no_grad():
+        masks, _ = larger.eval().decode(larger.encode(torch.randn(1, 3, 256, 256)), torch.rand(1, 2, 2) * 256)
+    assert masks.shape == (1, 2, 64, 64)
+    again = tiny_model.at_tile(128).at_tile(64)
+    assert tiny_model.at_tile(64) is tiny_model
+    torch.testing.assert_close(
+        again.mask_decoder.iou_token.weight, tiny_model.mask_decoder.iou_token.weight, rtol=0, atol=0
+    )

@@ -36,7 +36,7 @@ def test_defaults_are_the_papers_recipe():
 
 
 def test_crops_carry_points_in_their_cells_and_outside():
-    crops = CellCrops([PAIR], 12, CropSettings(tile=64, most_cells=6))
+    crops = CellCrops([PAIR], 12, CropSettings(tile=64, mask_side=32, heat_side=16, most_cells=6))
     kinds = set()
     for i in range(12):
         item = crops[i]
@@ -59,7 +59,11 @@ def test_crop_and_its_masks_stay_together():
     size = (120, 120)
     cells = Instances.from_polygons([square(40, 30, 40)], size)
     picture = np.where(next(cells.to_masks()), 255, 0).astype(np.uint8)
-    crops = CellCrops([(picture, cells)], 20, CropSettings(tile=64, brightness=0, contrast=0, scale=(0.8, 1.2)))
+    crops = CellCrops(
+        [(picture, cells)],
+        20,
+        CropSettings(tile=64, mask_side=32, heat_side=16, brightness=0, contrast=0, scale=(0.8, 1.2)),
+    )
     for i in range(20):
         item = crops[i]
         shown = torch.nn.functional.avg_pool2d(item["tiles"][None, None], 2)[0, 0]

@@ -24,6 +24,8 @@ class CropSettings:
     """Augmentation and points; the values are CellSeg1's where it says any."""
 
     tile: int = 256
+    mask_side: int = 128  # pixels of the decoder's masks
+    heat_side: int = 64  # of the heat map of cores
     scale: tuple[float, float] = (0.5, 1.5)
     brightness: float = 0.15
     contrast: float = 0.3
@@ -35,8 +37,8 @@ class CellCrops(Dataset):
     """Crops of (image, instances) pairs; item i is the same in every run with the same seed.
 
     An item: `tiles` (S, S); `points` (P, 2); `kind` (P,) of CELL, BACKGROUND and PADDING; `masks`
-    (P, S/2, S/2); `heat` (S/4, S/4). A point in two cells is a positive for the cell it was drawn for:
-    overlaps are kept. Raises `InputError` for an image without a cell.
+    (P, m, m); `heat` (h, h), with `mask_side` m and `heat_side` h. A point in two cells is a positive for the
+    cell it was drawn for: overlaps are kept. Raises `InputError` for an image without a cell.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class CellCrops(Dataset):
             "points": torch.from_numpy(points),
             "kind": torch.from_numpy(kind),
             "masks": torch.from_numpy(masks),
-            "heat": torch.from_numpy(targets.heat_map(shapes, self.settings.tile)),
+            "heat": torch.from_numpy(
+                targets.heat_map(shapes, self.settings.tile, self.settings.tile // self.settings.heat_side)
+            ),
         }
 
     def _warp(
@@ -103,7 +107,7 @@ class CellCrops(Dataset):
     def _prompts(
         self, shapes: list[targets.CellShape], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        settings, side = self.settings, self.settings.tile // 2
+        settings, side = self.settings, self.settings.mask_side
         chosen = [shapes[i] for i in rng.permutation(len(shapes))[: settings.most_cells]]
         wanted = min(max(1, len(chosen) // 2), settings.most_background)
         outside = targets.background_points(shapes, settings.tile, wanted, rng)

@@ -79,15 +79,17 @@ def fuse_qkv(model: CellSam) -> CellSam:
     return model
 
 
-def load_base(name: str | Path = EMBEDDED) -> CellSam:
+def load_base(name: str | Path = EMBEDDED, tile: int | None = None) -> CellSam:
     """A SAM by name: `embedded`, a folder, or a repository on the Hub such as `facebook/sam-vit-base`.
 
-    Safetensors only. Raises `InputError` where there is no such model.
+    With `tile` its input is of that side, see `CellSam.at_tile`. Safetensors only. Raises `InputError` where there
+    is no such model.
     """
     path = WEIGHTS if str(name) == EMBEDDED else Path(name)
     source = str(path) if path.is_dir() else str(name)
     try:
-        return CellSam.from_pretrained(source, dtype=torch.float32, use_safetensors=True).eval()
+        model = CellSam.from_pretrained(source, dtype=torch.float32, use_safetensors=True).eval()
+        return model if tile is None else model.at_tile(tile)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(

@@ -8,14 +8,18 @@ that `peft` trains and stores it with an adapter (`modules_to_save`). A checkpoi
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionAttention
 
+from glioma_hf.models.sam.decoder import two_way
 from glioma_hf.models.sam.preprocess import to_pixels
 
 EMBEDDED = "embedded"
@@ -50,6 +54,14 @@ class CellSam(SamModel):
         super().__init__(config)
         # A handful of tokens against a thousand pixels: plain products beat fused attention there.
         config.mask_decoder_config._attn_implementation = "eager"
+        vision = config.vision_config
+        if not vision.use_rel_pos:
+            # The same holds for the few tokens of a window, above all in the backward pass on a CPU.
+            for layer in self.vision_encoder.layers:
+                if layer.window_size > 0:
+                    plain = SamVisionAttention(vision, layer.window_size)
+                    plain.qkv, plain.proj = layer.attn.qkv, layer.attn.proj
+                    layer.attn = plain
         self.centre_head = CentreHead(config.vision_config.output_channels)
         if not hasattr(config, "centres_trained"):
             config.centres_trained = False
@@ -59,18 +71,25 @@ class CellSam(SamModel):
 
         Args:
             tiles: contrast-raised grey tiles (B, S, S); then also
-            points: (B, P, 2) prompts, and
-            drawn: bool (B, P), the prompts whose masks are wanted.
+            points: (B, P, 2) prompts,
+            asked: bool (B, P), those that are no padding, and
+            drawn: bool (B, P), those of them whose masks are wanted.
 
-        Returns with `tiles`: a dict of `heat` (B, S/4, S/4), `quality` (B, P) and `logits` (drawn, S/2, S/2).
+        Returns with `tiles`: a dict of `heat` (B, S/4, S/4), `quality` (B, P), 0 for padding, and `logits`
+        (drawn, S/2, S/2).
         """
         if tiles is None:
             return super().forward(*args, **kwargs)
         embedding = self.encode(to_pixels(tiles))
-        tokens, features, quality = self.attend(embedding, kwargs["points"])
-        drawn = kwargs["drawn"]
-        logits = self.upscale(tokens[drawn], features[drawn])
-        return {"heat": self.centre_head(embedding), "quality": quality, "logits": logits}
+        asked, drawn = kwargs["asked"], kwargs["drawn"]
+        tokens, features, quality = self.attend(embedding, kwargs["points"], asked)
+        chosen = drawn[asked]
+        spread = torch.zeros_like(asked, dtype=quality.dtype).masked_scatter(asked, quality)
+        return {
+            "heat": self.centre_head(embedding),
+            "quality": spread,
+            "logits": self.upscale(tokens[chosen], features[chosen]),
+        }
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Image embeddings (B, C, h, w) of normalised tiles (B, 3, S, S), with gradients."""
@@ -88,11 +107,12 @@ class CellSam(SamModel):
         masks = self.upscale(tokens.flatten(0, 1), features.flatten(0, 1))
         return masks.reshape(b, p, *masks.shape[-2:]), quality
 
-    def attend(self, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def attend(self, embedding: Tensor, points: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder, for every point: what decides whether its mask is worth drawing.
 
         Returns the mask token (B, P, C), the image features seen from each point (B, P, h * w, C) and
-        the predicted IoU (B, P). `upscale` turns the first two into a mask.
+        the predicted IoU (B, P); with `asked`, bool (B, P), of the K points asked alone, without the axis B.
+        `upscale` turns the first two into a mask.
         """
         decoder = self.mask_decoder
         b, p = points.shape[:2]
@@ -100,16 +120,12 @@ class CellSam(SamModel):
         prompts, dense = self.prompt_encoder(points[:, :, None], labels[:, :, None], None, None)
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(b, p, -1, -1)
         tokens = torch.cat([own, prompts.to(own.dtype)], 2)
-        position = self.get_image_wide_positional_embeddings()
-        images = (embedding + dense[:b].to(embedding.dtype)).repeat_interleave(p, 0)
-        out, features = decoder.transformer(
-            point_embeddings=tokens.reshape(b * p, 1, *tokens.shape[2:]),
-            image_embeddings=images,
-            image_positional_embeddings=position.to(embedding.dtype),
-            attention_similarity=None,
-        )
-        quality = decoder.iou_prediction_head(out[:, 0, 0])[:, 0]
-        return out[:, 0, 1].reshape(b, p, -1), features.reshape(b, p, *features.shape[2:]), quality.reshape(b, p)
+        position = self.get_image_wide_positional_embeddings().to(embedding.dtype)
+        image = (embedding + dense[:b].to(embedding.dtype)).flatten(2).transpose(1, 2)
+        tokens, features = two_way(decoder.transformer, tokens, image, position.flatten(2).transpose(1, 2), asked)
+        if asked is not None:
+            tokens, features = tokens[:, 0], features[:, 0]
+        return tokens[..., 1, :], features, decoder.iou_prediction_head(tokens[..., 0, :])[..., 0]
 
     def upscale(self, tokens: Tensor, features: Tensor) -> Tensor:
         """Second half of the mask decoder: mask tokens (P, C), features (P, h * w, C) -> logits (P, 4h, 4w)."""
@@ -125,6 +141,39 @@ class CellSam(SamModel):
     def tile(self) -> int:
         """Side of the square input in pixels."""
         return int(self.config.vision_config.image_size)
+
+    @property
+    def mask_side(self) -> int:
+        """Side of the decoder's masks in pixels."""
+        return 4 * self.tile // int(self.config.vision_config.patch_size)
+
+    @property
+    def heat_side(self) -> int:
+        """Side of the heat map of cores."""
+        return 2 * self.tile // int(self.config.vision_config.patch_size)
+
+    def at_tile(self, side: int) -> CellSam:
+        """The model for another input size: positions are interpolated, all other weights are the same.
+
+        Example: CellSeg1 runs SAM, made for 1024 pixels, at 512 (a quarter of the work).
+        """
+        if side == self.tile:
+            return self
+        config = copy.deepcopy(self.config)
+        config.vision_config.image_size = config.prompt_encoder_config.image_size = side
+        grid = side // config.vision_config.patch_size
+        config.prompt_encoder_config.image_embedding_size = grid
+        model = CellSam(config)
+        state = self.state_dict()
+        for name, value in model.state_dict().items():
+            kept = state[name].float()
+            if kept.shape != value.shape and "pos_embed" in name:  # (1, h, w, C)
+                kept = F.interpolate(kept.permute(0, 3, 1, 2), (grid, grid), mode="bicubic").permute(0, 2, 3, 1)
+            elif kept.shape != value.shape:  # relative positions (2h - 1, c) of global attention
+                kept = F.interpolate(kept.T[None], value.shape[0], mode="linear")[0].T
+            state[name] = kept
+        model.load_state_dict(state)
+        return model.train(self.training)
 
 
 def small_config(

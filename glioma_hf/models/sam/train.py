@@ -46,6 +46,8 @@ class TrainSettings(BaseModel):
 
     lora: LoraSettings = LoraSettings()
     epochs: int = Field(300, ge=1)
+    most_steps: int | None = Field(None, ge=1)  # an end before all epochs, for many images
+    tile: int | None = Field(512, ge=64, le=2048, multiple_of=64)  # the input's side in pixels; None: as the model is
     tiles_per_image: int = Field(9, ge=1)  # 256-pixel tiles with half overlap of a 512-pixel image
     batch: int = Field(4, ge=1)
     accumulation: int = Field(8, ge=1)
@@ -63,11 +65,13 @@ class TrainSettings(BaseModel):
 
     def steps(self, images: int) -> int:
         """Optimizer steps of a run on so many images."""
-        return max(1, math.ceil(self.epochs * self.tiles_per_image * images / (self.batch * self.accumulation)))
+        steps = math.ceil(self.epochs * self.tiles_per_image * images / (self.batch * self.accumulation))
+        return max(1, min(steps, self.most_steps or steps))
 
 
 # For the small embedded model on a CPU: minutes instead of hours. Set by judgement, not yet tuned on any data.
 QUICK = TrainSettings(
+    tile=None,
     epochs=40,
     tiles_per_image=12,
     batch=6,
@@ -123,13 +127,13 @@ def train(
     Raises `InputError` for an image without cells and a batch that the processes can't share; `WorkStopped`, which
     leaves the checkpoints, where memory runs out or the loss isn't finite.
     """
-    settings = settings or TrainSettings()
+    settings = settings or TrainSettings(tile=None)
     set_seed(settings.seed)
     adapted = add_adapter(base, settings.lora)
     if settings.lora.centre_head:
         base.config.centres_trained = True
     steps = settings.steps(len(images))
-    crops = CropSettings(tile=base.tile, scale=settings.scale, most_cells=settings.most_cells)
+    crops = CropSettings(base.tile, base.mask_side, base.heat_side, settings.scale, most_cells=settings.most_cells)
     dataset = CellCrops(images, steps * settings.batch * settings.accumulation, crops, settings.seed)
     device = next(base.parameters()).device
     state = PartialState(cpu=device.type == "cpu")

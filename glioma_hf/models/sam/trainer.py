@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from glioma_hf.models.sam.crops import CELL
+from glioma_hf.models.sam.crops import CELL, PADDING
 
 CHECKPOINTS = "checkpoints"  # under the work folder
 SCORE = "eval_score"
@@ -47,7 +47,8 @@ class CellTrainer(Trainer):
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of one batch. Raises FloatingPointError where it isn't finite."""
-        outputs = model(tiles=inputs["tiles"], points=inputs["points"], drawn=inputs["kind"] == CELL)
+        kind = inputs["kind"]
+        outputs = model(tiles=inputs["tiles"], points=inputs["points"], asked=kind != PADDING, drawn=kind == CELL)
         loss = self.loss(outputs, inputs)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss isn't finite at step {self.state.global_step}; lower the learning rate")
