@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
@@ -75,14 +76,7 @@ def train_adapter(
         tell("choosing thresholds on validation images")
         start = GenerationSettings(cell_diameter=typical_diameter(chosen))
         settings, ap = tune(SamSegmenter(adapted, start), validation)
-        scores = {
-            "data": Path(data).name,
-            "task": task,
-            "training_images": [item.name for item in chosen],
-            "validation_images": [item.name for item in splits["validation"]],
-            "validation_ap50": ap,
-        }
-        save_adapter(adapted, folder, model, recipe, scores)
+        save_adapter(adapted, folder, model, recipe, adapter_scores(Path(data).name, chosen, splits, ap, task))
         (folder / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2))
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return ap
@@ -173,6 +167,19 @@ def open_segmenter(
     if diameter is not None:
         settings = settings.for_diameter(diameter)
     return SamSegmenter(base if adapter is None else load_adapter(base, adapter), settings)
+
+
+def adapter_scores(
+    data: str, chosen: Sequence[LabelledImage], splits: dict[str, list[LabelledImage]], ap: float, task: str = "cells"
+) -> dict[str, Any]:
+    """What `save_adapter` keeps and the card tells: the data, the images, and the AP50 on validation images."""
+    return {
+        "data": data,
+        "task": task,
+        "training_images": [item.name for item in chosen],
+        "validation_images": [item.name for item in splits["validation"]],
+        "validation_ap50": ap,
+    }
 
 
 def typical_diameter(images: Sequence[LabelledImage]) -> float:

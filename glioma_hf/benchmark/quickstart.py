@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glioma_hf.benchmark.jobs import every_tenth
+from glioma_hf.benchmark.jobs import adapter_scores, every_tenth, typical_diameter
 from glioma_hf.benchmark.report import write_report
 from glioma_hf.benchmark.splits import LabelledImage, load_splits, pick
 from glioma_hf.benchmark.tuning import tune
@@ -22,10 +22,11 @@ from glioma_hf.draw import overlay
 from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.inputs import to_rles
-from glioma_hf.models.sam.generate import SETTINGS_FILE, SamSegmenter, best_device
+from glioma_hf.models.sam.generate import SETTINGS_FILE, GenerationSettings, SamSegmenter, best_device
 from glioma_hf.models.sam.lora import load_base
 from glioma_hf.models.sam.network import EMBEDDED
 from glioma_hf.models.sam.train import QUICK, TrainSettings, save_adapter, train
+from glioma_hf.models.sam.trainer import CHECKPOINTS
 from glioma_hf.resources import bundled
 from glioma_hf.shape import shape_table
 
@@ -104,8 +105,12 @@ def quickstart(
             every_tenth(say),
         )
         trained = time.perf_counter()
-        tuned = _run("LoRA, one image", SamSegmenter(adapted), splits, say)
-        save_adapter(adapted, work / "adapter", model, recipe)
+        start = GenerationSettings(cell_diameter=typical_diameter([chosen]))
+        tuned = _run("LoRA, one image", SamSegmenter(adapted, start), splits, say)
+        save_adapter(
+            adapted, work / "adapter", model, recipe, adapter_scores(source, [chosen], splits, tuned.validation_ap50)
+        )
+        shutil.rmtree(work / "adapter" / CHECKPOINTS, ignore_errors=True)
         (work / "adapter" / SETTINGS_FILE).write_text(json.dumps(tuned.settings, indent=2))
         say("scoring through evaluate.load")
         for run in (base, tuned):

@@ -8,9 +8,9 @@ from itertools import product
 import numpy as np
 
 from glioma_hf.instances import Instances
-from glioma_hf.metrics.image_score import prepare
+from glioma_hf.metrics.image_score import Options, is_scored, prepare
 from glioma_hf.metrics.matching import Counts, count
-from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, keep_best, merged
+from glioma_hf.models.sam.generate import GenerationSettings, Ranked, SamSegmenter, merged
 
 SCORES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 IOUS = (0.05, 0.2, 0.35, 0.5)
@@ -43,7 +43,9 @@ def tune(
         report(number, len(images))
     tried: list[tuple[float, GenerationSettings]] = []
     for chosen in scales:
-        candidates = [merged([seen[scale][number] for scale in chosen]) for number in range(len(images))]
+        candidates = [Ranked(merged([seen[scale][number] for scale in chosen])) for number in range(len(images))]
+        scored = [is_scored(ranked.found, Options()) for ranked in candidates]
+        ious = [ranked.found.iou(wanted) for ranked, wanted in zip(candidates, references, strict=True)]
         for score, iou, cover in product(SCORES, IOUS, COVERS):
             settings = floor.model_copy(
                 update={
@@ -54,8 +56,9 @@ def tune(
                 }
             )
             counts = Counts()
-            for found_there, wanted_there in zip(candidates, references, strict=True):
-                counts += count(prepare(keep_best(found_there, settings)).iou(wanted_there), 0.5)
+            for ranked, inner, matrix in zip(candidates, scored, ious, strict=True):
+                kept = ranked.kept(settings)
+                counts += count(matrix[kept[inner[kept]]], 0.5)
             tried.append((counts.ap, settings))
     best = max(ap for ap, _ in tried)
     equal = [settings for ap, settings in tried if ap == best]

@@ -106,6 +106,7 @@ def test_tune_writes_thresholds_that_predict_takes(adapter, archive, tmp_path):
 
 
 def test_push_sends_the_adapter_with_its_card(adapter, monkeypatch, tmp_path):
+    """Through the real push to a real server: `tests/data/test_hub.py`."""
     sent = {}
 
     def push(tree, names, repo, private, kind):

@@ -21,6 +21,9 @@ from glioma_hf.data.hub import build_tree, push
 from glioma_hf.data.prepared import PreparedSplit
 from glioma_hf.data.publishing import prepare
 from glioma_hf.data.sources import get_source
+from glioma_hf.models.sam.lora import add_adapter
+from glioma_hf.models.sam.network import new_model, small_config
+from glioma_hf.models.sam.train import QUICK, save_adapter
 from tests.test_cli import refused, run
 
 REPO = "me/cells"
@@ -119,12 +122,13 @@ class Hub(BaseHTTPRequestHandler):
         if self.server.refuses:
             return self.answer(401, {"error": "Invalid credentials"})
         if self.path.endswith("/repos/create"):
-            return self.answer(200, {"url": f"{self.server.url}/datasets/{REPO}"})
+            folder = "datasets/" if json.loads(body).get("type") == "dataset" else ""
+            return self.answer(200, {"url": f"{self.server.url}/{folder}{REPO}"})
         if "/preupload/" in self.path:
             modes = [
                 {
                     "path": f["path"],
-                    "uploadMode": "lfs" if f["path"].endswith("parquet") else "regular",
+                    "uploadMode": "lfs" if f["path"].endswith(("parquet", "safetensors")) else "regular",
                     "shouldIgnore": False,
                 }
                 for f in json.loads(body)["files"]
@@ -193,7 +197,7 @@ def server():
     running.shutdown()
 
 
-def publish(server, folder: Path, *more: str):
+def publish(server, folder: Path, *more: str, command: tuple[str, ...] = ("data", "publish")):
     """The command in a process of its own, as libraries read the Hub's address when they load."""
     import subprocess
     import sys
@@ -205,7 +209,7 @@ def publish(server, folder: Path, *more: str):
         "HF_TOKEN": "hf_test",
         "HF_HUB_DISABLE_XET": "1",
     }
-    command = [str(Path(sys.executable).parent / "glioma-hf"), "data", "publish", str(folder), "--repo", REPO, *more]
+    command = [str(Path(sys.executable).parent / "glioma-hf"), *command, str(folder), "--repo", REPO, *more]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
@@ -218,6 +222,25 @@ def test_what_is_pushed_is_what_the_dry_run_wrote(server, folder, tree):
     assert sent == files(tree)
     assert {name for name in sent if name.endswith("parquet")} == server.large
     assert ("/api/repos/create", "Bearer hf_test") in server.asked
+
+
+def test_an_adapter_is_pushed_as_a_model(server, tmp_path):
+    scores = {
+        "data": "cells",
+        "task": "cells",
+        "training_images": ["a.tif"],
+        "validation_images": ["b.tif"],
+        "validation_ap50": 0.25,
+    }
+    save_adapter(add_adapter(new_model(small_config(64, 32, 2, 2, 32))), tmp_path, "embedded", QUICK, scores)
+    done = publish(server, tmp_path, command=("push",))
+    assert done.returncode == 0, done.stderr
+    assert f"{server.url}/{REPO}" in done.stdout
+    assert "/datasets/" not in done.stdout
+    assert server.files["adapter_model.safetensors"] == (tmp_path / "adapter_model.safetensors").read_bytes()
+    card = server.files["README.md"].decode()
+    assert f'open_segmenter("embedded", "{REPO}")' in card
+    assert yaml.safe_load(card.split("---")[1])["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.25
 
 
 def test_a_file_that_arrives_changed_is_told(server, folder):

@@ -37,7 +37,7 @@ class GenerationSettings(BaseModel):
 
     prompts: Literal["centres", "grid"] = "centres"
     centre_threshold: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
-    points_per_side: int = Field(32, ge=1)  # of the grid in one tile
+    points_per_side: int = Field(16, ge=1)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
     scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field((1.0,), min_length=1)  # the image is seen at
     cell_diameter: float = Field(50.0, gt=0)  # of the cells it was trained on, pixels: the circle of the same area
     score_threshold: float = Field(0.5, ge=0, le=1)  # predicted IoU
@@ -170,21 +170,37 @@ def keep_best(found: Instances, settings: GenerationSettings) -> Instances:
 
     Overlap is allowed up to `largest_iou` of both and `largest_cover` of the smaller mask.
     """
-    scores = np.zeros(0) if found.scores is None else found.scores
-    found = found.select((scores >= settings.score_threshold) & (found.areas >= max(1, settings.smallest_area)))
-    if not len(found):
-        return found
-    assert found.scores is not None
-    found = found.select(np.argsort(-found.scores, kind="stable"))
-    iou, areas = found.iou(found), found.areas
-    shared = iou / (1 + iou) * (areas[:, None] + areas[None])
-    clash = (iou > settings.largest_iou) | (shared > settings.largest_cover * np.minimum(areas[:, None], areas[None]))
-    kept = np.ones(len(found), bool)
-    for i in range(len(found)):
-        if kept[i]:
-            kept[i + 1 :] &= ~clash[i, i + 1 :]
-    best = found.select(kept)
+    best = Ranked(found).select(settings)
     return Instances.from_rles(best.rles, best.size, best.categories, best.scores)  # ids by rank
+
+
+class Ranked:
+    """Candidates, best score first, with what `keep_best` asks of them computed once for many settings."""
+
+    def __init__(self, found: Instances):
+        scores = np.zeros(len(found)) if found.scores is None else found.scores
+        order = np.argsort(-scores, kind="stable")
+        self.found, self.scores = found.select(order), scores[order]
+        self.iou, self.areas = self.found.iou(self.found), self.found.areas
+        # How much of the smaller mask two share, from IoU = shared / (sum of areas - shared).
+        smaller = np.maximum(np.minimum(self.areas[:, None], self.areas[None]), 1)
+        self.cover = self.iou / (1 + self.iou) * (self.areas[:, None] + self.areas[None]) / smaller
+
+    def kept(self, settings: GenerationSettings) -> np.ndarray:
+        """Which candidates remain, in order of rank: their places, (K,)."""
+        good = (self.scores >= settings.score_threshold) & (self.areas >= max(1, settings.smallest_area))
+        places = np.flatnonzero(good)
+        window = np.ix_(places, places)
+        clash = (self.iou[window] > settings.largest_iou) | (self.cover[window] > settings.largest_cover)
+        kept = np.ones(len(places), bool)
+        for i in range(len(places)):
+            if kept[i]:
+                kept[i + 1 :] &= ~clash[i, i + 1 :]
+        return places[kept]
+
+    def select(self, settings: GenerationSettings) -> Instances:
+        """The candidates that remain."""
+        return self.found.select(self.kept(settings))
 
 
 def merged(parts: Sequence[Instances]) -> Instances:
