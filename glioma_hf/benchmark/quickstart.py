@@ -136,7 +136,7 @@ def _run(name: str, segmenter: SamSegmenter, splits: dict[str, list[LabelledImag
     """Thresholds from the validation split, then predictions of the test split."""
     settings, ap = tune(segmenter, [(item.pixels, item.cells) for item in splits["validation"]])
     segmenter = SamSegmenter(segmenter.model, settings)
-    run = ModelRun(name, settings.model_dump(), ap)
+    run = ModelRun(name, settings.model_dump(mode="json"), ap)
     started = time.perf_counter()
     for item in splits["test"]:
         found = segmenter.segment(item.pixels)

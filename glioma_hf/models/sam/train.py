@@ -74,7 +74,7 @@ class TrainSettings(BaseModel):
 QUICK = TrainSettings(
     lora=LoraSettings(rank=16, dropout=0.0),
     tile=None,
-    epochs=40,
+    epochs=80,
     most_steps=600,
     tiles_per_image=12,
     batch=6,
