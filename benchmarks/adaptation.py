@@ -76,16 +76,15 @@ def report(work: Path) -> None:
     results = {
         name: json.loads((work / f"{name}.json").read_text()) for name in RUNS if (work / f"{name}.json").exists()
     }
-    print(
-        "| training images | validation AP50 | AP50 | AP75 | AP90 | precision | recall |\n|---|---|---|---|---|---|---|"
-    )
+    print("| training images | steps | validation AP50 | AP50 | AP75 | AP90 | precision | recall |")
+    print("|---|---|---|---|---|---|---|---|")
     curve: dict[int, list[dict[str, float]]] = {}
     for result in results.values():
         row = result["centres"]
         curve.setdefault(len(result["images"]), []).append(row)
         names = ", ".join(map(str, result["images"])) or "none (base)"
         shown = ("validation_ap50", "ap50", "ap75", "ap90", "precision", "recall")
-        print(f"| {names} | {' | '.join(f'{row[key]:.3f}' for key in shown)} |")
+        print(f"| {names} | {result.get('steps', 0)} | {' | '.join(f'{row[key]:.3f}' for key in shown)} |")
     single = [row["ap50"] for row in curve.get(1, [])]
     if len(single) > 1:
         print(f"\none image: mean {statistics.mean(single):.3f}, from {min(single):.3f} to {max(single):.3f}")
