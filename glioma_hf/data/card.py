@@ -31,6 +31,7 @@ class _Plain(yaml.SafeDumper):
 def card(
     source: Source,
     prepared: Prepared,
+    folder: Path,
     name: str = "THIS_FOLDER",
     pictures: Mapping[str, str] | None = None,
 ) -> str:
@@ -39,6 +40,7 @@ def card(
     Args:
         prepared: what is in the folder. Where it isn't what the source published, the card says that it is another
             data set in the same layout, and neither title nor licence nor citation are taken over.
+        folder: where the Parquet files lie, for their sizes.
         name: what `load_dataset` opens, in the example.
         pictures: captions by file name in the folder.
     """
@@ -54,7 +56,7 @@ def card(
         "tags": [*TAGS, *source.tags],
         "size_categories": [next(size for most, size in SIZES if total < most)],
         "configs": configs,
-        "dataset_info": [{"config_name": c["config_name"], "features": columns} for c in configs],
+        "dataset_info": [_info(c, columns, splits, folder) for c in configs],
     }
     used = [c for c in source.categories if any(s.objects[c] for s in splits)]
     header = f"| subset | split | images | {' | '.join(used)} |\n|{'---|' * (3 + len(used))}"
@@ -73,6 +75,28 @@ def card(
         citation=("The layout is that of:\n\n" if other else "") + f"```bibtex\n{source.citation}\n```",
     )
     return f"---\n{yaml.dump(front, Dumper=_Plain, sort_keys=False)}---\n" + body
+
+
+def _info(config: dict[str, Any], columns: Any, splits: Sequence[PreparedSplit], folder: Path) -> dict[str, Any]:
+    """Features and sizes of a config.
+
+    `datasets` keeps what it read under a key made of these, not of the files: without sizes a folder would be given
+    the rows of another of the same name that was opened before.
+    """
+    images = {file: (split.name, split.images) for split in splits for file in split.files}
+    sizes = []
+    for entry in config["data_files"]:
+        counted = dict(images[file] for file in entry["path"])
+        size = sum((folder / file).stat().st_size for file in entry["path"])
+        sizes.append({"name": entry["split"], "num_bytes": size, "num_examples": sum(counted.values())})
+    total = sum(size["num_bytes"] for size in sizes)
+    return {
+        "config_name": config["config_name"],
+        "features": columns,
+        "splits": sizes,
+        "download_size": total,
+        "dataset_size": total,
+    }
 
 
 def _another(source: Source, prepared: Prepared) -> str:

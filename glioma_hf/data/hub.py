@@ -75,7 +75,7 @@ def build_tree(
             "figures/shapes.png": "Mean eccentricity (short over long axis) and solidity; discs by mean area.",
             "figures/solidity.png": "Solidity against eccentricity and area.",
         }
-    text = card(source, prepared, repo, pictures)
+    text = card(source, prepared, folder, repo, pictures)
     (out / "README.md").write_text(text, encoding="utf-8")
     return sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file() and p.name != ".glioma-hf")
 

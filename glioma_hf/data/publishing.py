@@ -56,7 +56,7 @@ def prepare(
             for marker in folder.glob("data/*.done"):
                 marker.unlink()
             (folder / PROVENANCE).write_text(json.dumps(asdict(prepared), indent=2))
-            (folder / "README.md").write_text(card(chosen, prepared), encoding="utf-8")
+            (folder / "README.md").write_text(card(chosen, prepared, folder), encoding="utf-8")
     return prepared
 
 

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from glioma_hf.data.publishing import prepare
+from glioma_hf.data.synthetic import SceneConfig
+from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
 from tests.conftest import ROOT
 
 OLD = Path(os.environ.get("GLIOMA_HF_DATASETS36", ROOT / ".venvs" / "datasets36" / "bin" / "python"))
@@ -173,7 +175,21 @@ def test_card_states_the_counts(folder):
     assert "| spec | train | 2 |" in (folder / "README.md").read_text()
 
 
-def test_card_of_the_published_data_states_both_licences():
+def test_folders_of_one_name_are_not_taken_for_each_other(folder, tmp_path):
+    """`datasets` keeps what it read by the folder's name and card, not by its place or files."""
+    from datasets import load_dataset
+
+    scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
+    other = SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene)
+    write_synthetic_archive(tmp_path / "other.zip", 6, other)
+    prepare(tmp_path / "other.zip", tmp_path / folder.name)
+    for path in (folder, tmp_path / folder.name, folder):
+        rows = load_dataset(str(path), "spec", split="test", cache_dir=str(tmp_path / "cache"))
+        expected = pq.read_table(path / "data" / "spec-test-00000-of-00001.parquet").to_pylist()
+        assert [row["objects"] for row in rows] == [row["objects"] for row in expected]
+
+
+def test_card_of_the_published_data_states_both_licences(tmp_path):
     from glioma_hf.data.card import card
     from glioma_hf.data.prepared import Prepared, PreparedSplit
     from glioma_hf.data.sources import get_source
@@ -185,7 +201,10 @@ def test_card_of_the_published_data_states_both_licences():
     ]
     for split in splits:
         split.objects = dict.fromkeys(source.categories, 0) | split.objects
-    text = card(source, Prepared("glioma_c6", "dataset.zip", splits, {}))
+    (tmp_path / "data").mkdir()
+    for split in splits:
+        (tmp_path / split.files[0]).touch()
+    text = card(source, Prepared("glioma_c6", "dataset.zip", splits, {}), tmp_path)
     for words in ("# Glioma C6", "license: cc-by-nc-4.0", "CC BY-NC 4.0", "CC BY-NC-ND", "malashin2025gliomac6"):
         assert words in text
     assert "This is not" not in text
