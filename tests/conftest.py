@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -33,6 +35,19 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
     write_synthetic_archive(path, 5, SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene))
     return path
+
+
+def two_processes() -> list[str]:
+    """The beginning of a command that runs what follows in two processes on CPUs.
+
+    With --cpu accelerate wants MPI; with --multi_gpu it starts processes, and `PartialState(cpu=True)` joins them.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
+    return launch
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import socket
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -23,6 +21,7 @@ from glioma_hf.data.publishing import prepare
 from glioma_hf.data.synthetic import SceneConfig, generate_scene
 from glioma_hf.models.sam.network import new_model, small_config
 from tests.benchmark.test_quickstart import BRIEF
+from tests.conftest import two_processes
 from tests.test_cli import refused, run
 
 IMAGE = generate_scene(2, SceneConfig(width=160, height=120, cells_per_megapixel=(400, 400))).image
@@ -91,12 +90,10 @@ def test_tune_writes_thresholds_that_predict_takes(adapter, archive, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads((adapter / "generation.json").read_text()) == before  # the same as after training
     grid = tmp_path / "grid.json"
-    coarse = {**before, "points_per_side": 4}
-    (tmp_path / "own").mkdir()
     done = run("tune", "--data", tmp_path / "set", "--out", grid, "--prompts", "centres")
     assert done.returncode == 0, done.stderr
     assert "AP50" in done.stdout
-    grid.write_text(json.dumps({**coarse, "prompts": "grid"}))
+    grid.write_text(json.dumps({**before, "points_per_side": 4, "prompts": "grid"}))
     assert open_segmenter(thresholds=grid).settings.points_per_side == 4
     Image.fromarray(IMAGE).save(tmp_path / "a.png")
     done = run("predict", tmp_path / "a.png", "--out", tmp_path / "out", "--thresholds", grid)
@@ -189,12 +186,8 @@ def test_two_processes_share_a_folder_of_images(adapter, tmp_path):
     (tmp_path / "images").mkdir()
     for number in range(3):
         Image.fromarray(IMAGE[: 80 + number]).save(tmp_path / "images" / f"{number}.png")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
-    launch += ["-m", "glioma_hf.cli", "predict", tmp_path / "images", "--out", tmp_path / "out", "--adapter", adapter]
+    launch = [*two_processes(), "-m", "glioma_hf.cli"]
+    launch += ["predict", tmp_path / "images", "--out", tmp_path / "out", "--adapter", adapter]
     done = subprocess.run([str(a) for a in launch], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     total = sum(len(json.loads((tmp_path / "out" / f"{n}.json").read_text())) for n in range(3))

@@ -6,9 +6,7 @@ import copy
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from glioma_hf.models.sam.lora import LoraSettings, load_adapter
 from glioma_hf.models.sam.network import new_model, small_config
 from glioma_hf.models.sam.train import read_recipe, train
 from glioma_hf.models.sam.trainer import CHECKPOINTS, last_checkpoint
+from tests.conftest import two_processes
 from tests.models.test_train import PAIR, SHORT
 
 EXACT = SHORT.model_copy(update={"precision": "fp32", "check_every": 2, "lora": LoraSettings(dropout=0.2)})
@@ -175,16 +174,9 @@ def test_two_processes_match_one(tmp_path):
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
     (tmp_path / "run").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    # With --cpu accelerate wants MPI; with --multi_gpu it starts processes, and `PartialState(cpu=True)` joins them.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path / "run")], env=environment, capture_output=True, text=True, timeout=280
-    )
+    command = [*two_processes(), str(script), str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     one = weights(train(new_model(small_config(64, 32, 2, 2, 32), seed=0).eval(), [PAIR], SHARED_RECIPE))
     two = torch.load(tmp_path / "run" / "weights.pt", weights_only=True)
