@@ -26,12 +26,14 @@ def quickstart(
         Path | None, typer.Option(help="Zip or folder in the Glioma C6 layout; generated if left out.")
     ] = None,
     image: Annotated[int, typer.Option(help="Number of the training image, from 1.")] = 1,
+    recipe: Annotated[str | None, typer.Option(help=RECIPE_HELP)] = None,
 ) -> None:
     """The main job, offline: archive, data set, LoRA from one image, predictions, scores, report."""
     from glioma_hf.benchmark.quickstart import quickstart as run
+    from glioma_hf.models.sam.train import read_recipe
 
     quiet_libraries()
-    scores = run(out, archive, image, say=err.print)
+    scores = run(out, archive, image, None if recipe is None else read_recipe(recipe), say=err.print)
     for name, row in scores["models"].items():
         typer.echo(f"{name}: AP50 {row['ap50']:.3f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}")
     typer.echo(f"open {out / 'report.html'}")

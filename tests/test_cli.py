@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
+from glioma_hf.cli import main
 from tests.strategies import square
 
 PROGRAM = Path(sys.executable).with_name("glioma-hf")
@@ -29,10 +32,24 @@ COMMANDS = (
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
-    return subprocess.run(
-        [str(PROGRAM), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment
-    )
+    """A command as the program gets it, run in this process: loading torch for each would take minutes in all."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["glioma-hf", *map(str, arguments)])
+        patch.setenv("COLUMNS", "80")
+        if cwd is not None:
+            patch.chdir(cwd)
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 def refused(*arguments: object) -> str:
@@ -59,6 +76,13 @@ def test_help_loads_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_installed_program_exits_as_its_function_does(tmp_path):
+    command = [PROGRAM, "data", "prepare", "--archive", tmp_path / "no.zip", "--out", tmp_path / "out"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.strip() == refused(*command[1:])
 
 
 def test_synthesize_and_prepare(tmp_path):

@@ -142,40 +142,12 @@ def train(
     state = PartialState(cpu=device.type == "cpu")
     if settings.batch % state.num_processes:
         raise InputError(f"a batch of {settings.batch} can't be shared out among {state.num_processes} processes")
-    checked = {} if work is None else {"save_strategy": "steps", "save_steps": settings.check_every}
-    if validate is not None and settings.patience and work is not None:
-        checked |= {
-            "eval_strategy": "steps",
-            "eval_steps": settings.check_every,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": SCORE,
-            "restore_callback_states_from_checkpoint": True,
-        }
-    else:
+    if work is None or not settings.patience:
         validate = None
     if tensorboard:
         _prepare_tensorboard(work)
-    arguments = TrainingArguments(
-        output_dir=str(Path(work or ".") / CHECKPOINTS),
-        max_steps=steps,
-        per_device_train_batch_size=settings.batch // state.num_processes,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
-        bf16=has_fast_bfloat16(device) if settings.precision == "auto" else settings.precision == "bf16",
-        use_cpu=device.type == "cpu",
-        dataloader_num_workers=workers,
-        dataloader_pin_memory=device.type != "cpu",
-        remove_unused_columns=False,
-        label_names=["masks"],
-        max_grad_norm=1.0,
-        logging_steps=1,
-        save_total_limit=2,
-        ddp_find_unused_parameters=False,
-        report_to=["tensorboard"] if tensorboard else [],
-        disable_tqdm=True,
-        seed=settings.seed,
-        log_level="error",
-        **({"save_strategy": "no"} | checked),
+    arguments = _arguments(
+        settings, steps, work, device, state.num_processes, workers, validate is not None, tensorboard
     )
     log = None if work is None else Path(work) / "log.jsonl"
     callbacks: list[TrainerCallback] = [Reporter(report, steps, log)]
@@ -206,6 +178,52 @@ def train(
             f"({settings.accumulation}) as much, or lower most_cells ({settings.most_cells}); {_kept(work)}"
         ) from None
     return adapted.eval()
+
+
+def _arguments(
+    settings: TrainSettings,
+    steps: int,
+    work: str | Path | None,
+    device: torch.device,
+    processes: int,
+    workers: int,
+    validated: bool,
+    tensorboard: bool,
+) -> TrainingArguments:
+    """The recipe in the words of `Trainer`."""
+    checked: dict[str, Any] = {"save_strategy": "no"}
+    if work is not None:
+        checked = {"save_strategy": "steps", "save_steps": settings.check_every}
+    if validated:
+        checked |= {
+            "eval_strategy": "steps",
+            "eval_steps": settings.check_every,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": SCORE,
+            "restore_callback_states_from_checkpoint": True,
+        }
+    return TrainingArguments(
+        output_dir=str(Path(work or ".") / CHECKPOINTS),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch // processes,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        bf16=has_fast_bfloat16(device) if settings.precision == "auto" else settings.precision == "bf16",
+        use_cpu=device.type == "cpu",
+        dataloader_num_workers=workers,
+        dataloader_pin_memory=device.type != "cpu",
+        remove_unused_columns=False,
+        label_names=["masks"],
+        max_grad_norm=1.0,
+        logging_steps=1,
+        save_total_limit=2,
+        ddp_find_unused_parameters=False,
+        report_to=["tensorboard"] if tensorboard else [],
+        disable_tqdm=True,
+        seed=settings.seed,
+        log_level="error",
+        **checked,
+    )
 
 
 def _kept(work: str | Path | None) -> str:
