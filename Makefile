@@ -55,13 +55,14 @@ $(BARE)/.installed: metric/requirements.txt
 	$(BARE)/bin/pip install --quiet --requirement metric/requirements.txt
 	@touch $@
 
-# Other people's metrics, to agree with.
-$(PEERS)/.installed: benchmarks/requirements.txt
+# Other people's metrics, to agree with. Cellpose only wants torch to be there: the one of $(VENV) will do.
+$(PEERS)/.installed: benchmarks/requirements.txt $(VENV)/.installed
 	@echo "== setting up $(PEERS): the metrics of Cellpose, StarDist and faster-coco-eval"
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet --constraint constraints.txt torch
 	$(PEERS)/bin/pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt
 	$(PEERS)/bin/pip install --quiet --no-deps cellpose stardist
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		>"$$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/torch.pth"
 	@touch $@
 
 clean:

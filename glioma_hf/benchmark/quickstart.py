@@ -74,7 +74,7 @@ def quickstart(
         out: a new or empty folder, or one that an earlier run made; written whole or not at all.
         archive: zip or folder in the Glioma C6 layout; generated where none is given.
         image: number of the training image, from 1.
-        recipe: how the adapter is trained; `QUICK` where none is given, a quarter of it on generated images, for
+        recipe: how the adapter is trained; `QUICK` where none is given, an eighth of it on generated images, for
             which the embedded model was pretrained.
         model: the base model; see `load_base`.
         say: takes a line for people to read.
@@ -84,7 +84,7 @@ def quickstart(
     """
     started = time.perf_counter()
     if recipe is None:
-        recipe = QUICK if archive is not None else QUICK.model_copy(update={"epochs": max(1, QUICK.epochs // 4)})
+        recipe = QUICK if archive is not None else QUICK.model_copy(update={"epochs": max(1, QUICK.epochs // 8)})
     with new_folder(out) as work:
         if archive is None:
             say("generating an archive of images in the Glioma C6 layout (none was given)")
