@@ -16,8 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from glioma_hf.benchmark.jobs import open_segmenter, train_adapter, tune_thresholds
 from glioma_hf.benchmark.splits import load_splits
+from glioma_hf.draw import overlay
 from glioma_hf.metrics.image_score import prepare
 from glioma_hf.metrics.matching import Counts, count
 from glioma_hf.models.sam.adapter_card import SCORES_FILE
@@ -34,6 +37,7 @@ RUNS: dict[str, list[int]] = {
 }
 GRID = ("one_01",)  # also asked on a grid
 THRESHOLDS = (0.5, 0.75, 0.9)
+FIGURES = Path(__file__).parent / "figures"
 
 
 def run(name: str, data: Path, work: Path, recipe: str) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def run(name: str, data: Path, work: Path, recipe: str) -> dict[str, Any]:
         result["steps"] = len((adapter / "log.jsonl").read_text().splitlines())
         ap = json.loads((adapter / SCORES_FILE).read_text())["validation_ap50"]
         result["centres"] = {"validation_ap50": ap, **score(open_segmenter(adapter=adapter), data)}
-    for prompts in ("centres", "grid") if name in GRID else ():
+    for prompts in ("centres", "grid") if name in GRID else ("centres",):
         if prompts not in result:
             chosen = work / f"{name}_{prompts}.thresholds.json"
             _, ap = tune_thresholds(data, adapter=adapter, out=chosen, prompts=prompts)
@@ -119,7 +123,19 @@ def draw(curve: dict[int, list[dict[str, float]]]) -> None:
     axes.set(xlabel="training images (T98G)", ylabel="AP on 5 test images (T98G)", ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(Path(__file__).parent / "figures" / "adaptation.png", dpi=150)
+    figure.savefig(FIGURES / "adaptation.png", dpi=150)
+
+
+def picture(data: Path, work: Path) -> None:
+    """The same part of the first test image by the base and by the adapter of one image, beside each other."""
+    first = load_splits(data)["test"][0]
+    part = (250, 250, 850, 750)  # left, top, right, bottom
+    both = Image.new("RGB", (2 * (part[2] - part[0]) + 12, part[3] - part[1]), "white")
+    ways = (open_segmenter(thresholds=work / "base_centres.thresholds.json"), open_segmenter(adapter=work / "one_01"))
+    for place, segmenter in enumerate(ways):
+        shown = overlay(first.pixels, segmenter.segment(first.pixels), first.cells).crop(part)
+        both.paste(shown, (place * (shown.width + 12), 0))
+    both.save(FIGURES / "t98g_before_after.png")
 
 
 def main() -> None:
@@ -128,6 +144,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--recipe", default="quick")
+    parser.add_argument("--picture", action="store_true", help="draw the picture of the README as well")
     parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -138,6 +155,8 @@ def main() -> None:
             kept.write_text(json.dumps(result, indent=2))
             print(name, result, flush=True)
     report(given.work)
+    if given.picture:
+        picture(given.data, given.work)
 
 
 if __name__ == "__main__":
