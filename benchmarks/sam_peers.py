@@ -155,7 +155,8 @@ def segment_anything_masks(model: CellSam, grey: np.ndarray, options: dict[str, 
     )
     found = generator.generate(np.repeat(np.round(grey * 255).astype(np.uint8)[..., None], 3, 2))
     scores = np.array([row["predicted_iou"] for row in found], float)
-    return Instances.from_rles([row["segmentation"] for row in found], grey.shape, scores=scores)
+    rles = [{**row["segmentation"], "counts": row["segmentation"]["counts"].encode()} for row in found]
+    return Instances.from_rles(rles, grey.shape, scores=scores)
 
 
 def install_stand_in() -> None:

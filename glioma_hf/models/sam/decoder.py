@@ -2,7 +2,7 @@
 
 transformers' own forward repeats the image for each point before the first layer, though until that layer's end
 the image is the same for all: its keys, values and queries are computed here once. The weights, and the result
-within rounding, are those of `SamTwoWayTransformer`.
+within rounding, are those of `SamTwoWayTransformer` and `Sam2TwoWayTransformer`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def two_way(
     """Tokens and image features after the transformer.
 
     Args:
-        transformer: the decoder's `SamTwoWayTransformer`, with or without an adapter in its layers.
+        transformer: the decoder's transformer, with or without an adapter in its layers.
         tokens: (B, P, T, C), for each of P points.
         image: (B, N, C), the embedding of each image.
         position: (1, N, C), that of its places.
@@ -44,7 +44,7 @@ def two_way(
 
 
 def attention(module: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`SamAttention` of (B, P, Q, C) on (B, P, K, C); where one side has P = 1, it serves all points of the other."""
+    """Attention of (B, P, Q, C) on (B, P, K, C); where one side has P = 1, it serves all points of the other."""
     heads = module.num_attention_heads
     query, key, value = (
         projected.unflatten(-1, (heads, -1)).transpose(2, 3)  # (B, P, heads, length, channels)
@@ -63,7 +63,8 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         found = weights.permute(0, 3, 1, 2, 4) @ value
     else:
         found = _attend(query, key, value, module.scaling)
-    return module.out_proj(found.transpose(2, 3).flatten(3))
+    project = module.o_proj if hasattr(module, "o_proj") else module.out_proj  # SAM 2's, SAM's
+    return project(found.transpose(2, 3).flatten(3))
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:

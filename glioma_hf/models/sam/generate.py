@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from glioma_hf.instances import Instances, check_size
 from glioma_hf.models.base import Progress, no_progress
+from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.lora import unwrap
-from glioma_hf.models.sam.network import CellSam
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
 from glioma_hf.rle import BoxMask
 
@@ -78,7 +78,7 @@ class SamSegmenter:
         cells = segmenter.segment(read_image("cells.tif"))
     """
 
-    def __init__(self, model: CellSam | PeftModel, settings: GenerationSettings | None = None):
+    def __init__(self, model: CellModel | PeftModel, settings: GenerationSettings | None = None):
         self.model = unwrap(model).eval()
         self.settings = settings or GenerationSettings()
         if self.settings.prompts == "centres" and not self.model.config.centres_trained:

@@ -13,9 +13,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from glioma_hf.errors import InputError
+from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.network import EMBEDDED, WEIGHTS, CellSam
+from glioma_hf.models.sam.network2 import CellSam2
 
 TARGETS = r".*(vision_encoder|mask_decoder).*\.(q_proj|v_proj)"
 
@@ -63,32 +66,34 @@ def _slice(fused: nn.Linear, part: int) -> nn.Linear:
     return layer
 
 
-def split_qkv(model: CellSam) -> CellSam:
+def split_qkv(model: CellModel) -> CellModel:
     """Split the fused qkv layers of the image encoder in place; returns the model."""
-    for layer in model.vision_encoder.layers:
-        if isinstance(layer.attn.qkv, nn.Linear):
-            layer.attn.qkv = SplitQkv(layer.attn.qkv)
+    for attention in list(model.modules()):
+        if isinstance(getattr(attention, "qkv", None), nn.Linear):
+            attention.qkv = SplitQkv(attention.qkv)
     return model
 
 
-def fuse_qkv(model: CellSam) -> CellSam:
+def fuse_qkv(model: CellModel) -> CellModel:
     """Undo `split_qkv` in place, once adapters are merged; returns the model, an ordinary SAM again."""
-    for layer in model.vision_encoder.layers:
-        if isinstance(layer.attn.qkv, SplitQkv):
-            layer.attn.qkv = layer.attn.qkv.fused()
+    for attention in list(model.modules()):
+        if isinstance(getattr(attention, "qkv", None), SplitQkv):
+            attention.qkv = attention.qkv.fused()
     return model
 
 
-def load_base(name: str | Path = EMBEDDED, tile: int | None = None) -> CellSam:
-    """A SAM by name: `embedded`, a folder, or a repository on the Hub such as `facebook/sam-vit-base`.
+def load_base(name: str | Path = EMBEDDED, tile: int | None = None) -> CellModel:
+    """A SAM or SAM 2 by name: `embedded`, a folder, or a repository on the Hub such as `facebook/sam-vit-base`.
 
-    With `tile` its input is of that side, see `CellSam.at_tile`. Safetensors only. Raises `InputError` where there
+    With `tile` its input is of that side, see `CellModel.at_tile`. Safetensors only. Raises `InputError` where there
     is no such model.
     """
     path = WEIGHTS if str(name) == EMBEDDED else Path(name)
     source = str(path) if path.is_dir() else str(name)
     try:
-        model = CellSam.from_pretrained(source, dtype=torch.float32, use_safetensors=True).eval()
+        config, _ = PreTrainedConfig.get_config_dict(source)
+        kind = CellSam2 if str(config.get("model_type")).startswith("sam2") else CellSam
+        model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True).eval()
         return model if tile is None else model.at_tile(tile)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -97,7 +102,7 @@ def load_base(name: str | Path = EMBEDDED, tile: int | None = None) -> CellSam:
         ) from None
 
 
-def add_adapter(model: CellSam, settings: LoraSettings | None = None) -> PeftModel:
+def add_adapter(model: CellModel, settings: LoraSettings | None = None) -> PeftModel:
     """A fresh LoRA adapter around a base; its forward pass still equals the base's."""
     settings = settings or LoraSettings()
     config = LoraConfig(
@@ -119,7 +124,7 @@ def check_adapter(folder: str | Path) -> None:
             raise InputError(f"{folder}: no adapter (adapter_config.json and adapter_model.safetensors) lies there")
 
 
-def load_adapter(model: CellSam, folder: str | Path) -> PeftModel:
+def load_adapter(model: CellModel, folder: str | Path) -> PeftModel:
     """A base with the adapter that lies in `folder`. Raises `InputError` where it doesn't fit or isn't one."""
     folder = Path(folder)
     check_adapter(folder)
@@ -135,11 +140,11 @@ def load_adapter(model: CellSam, folder: str | Path) -> PeftModel:
     return adapted.eval()
 
 
-def unwrap(model: CellSam | PeftModel) -> CellSam:
-    """The `CellSam` inside, whose layers carry the adapter."""
+def unwrap(model: CellModel | PeftModel) -> CellModel:
+    """The model inside, whose layers carry the adapter."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def merge(adapted: PeftModel) -> CellSam:
+def merge(adapted: PeftModel) -> CellModel:
     """The adapter's weights added into the base's: a plain SAM that gives the same masks."""
     return fuse_qkv(adapted.merge_and_unload())

@@ -1,17 +1,9 @@
-"""A SAM that can also say where to ask: transformers' `SamModel` with a light head for cell centres.
-
-A grid of points asks mostly background. The head reads the image embedding and gives a heat map of
-cell cores at twice its resolution; its peaks are the prompts. It is one more module of the model, so
-that `peft` trains and stores it with an adapter (`modules_to_save`). A checkpoint without the head
-(any `facebook/sam-vit-*`) loads as well; it is then asked on a grid until the head is trained.
-"""
+"""transformers' `SamModel` as a `CellModel`, and the embedded model's size and start values."""
 
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,35 +11,14 @@ from torch.nn import functional as F
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
+from glioma_hf.models.sam.cell_model import CellModel, CentreHead, grid_of
 from glioma_hf.models.sam.decoder import two_way
-from glioma_hf.models.sam.preprocess import to_pixels
 
 EMBEDDED = "embedded"
 WEIGHTS = Path(__file__).parent / "weights"
-CENTRE_PRIOR = 0.02  # share of heat-map cells that are centres: the start value of the head's bias
 
 
-class CentreHead(nn.Module):
-    """Heat map of cell cores from an image embedding: (B, C, h, w) -> logits (B, 2h, 2w)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.mix = nn.Conv2d(channels, channels, 3, padding=1)
-        self.upscale = nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)
-        self.refine = nn.Conv2d(channels // 2, channels // 4, 3, padding=1)
-        self.out = nn.Conv2d(channels // 4, 1, 1)
-        self.activation = nn.GELU()
-        assert self.out.bias is not None
-        nn.init.constant_(self.out.bias, math.log(CENTRE_PRIOR / (1 - CENTRE_PRIOR)))
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Logits of the heat map."""
-        hidden = self.activation(self.mix(embedding))
-        hidden = self.activation(self.refine(self.activation(self.upscale(hidden))))
-        return self.out(hidden).squeeze(1)
-
-
-class CellSam(SamModel):
+class CellSam(CellModel, SamModel):
     """`SamModel` with a `centre_head`; `config.centres_trained` says whether the head was ever trained."""
 
     def __init__(self, config: SamConfig):
@@ -66,54 +37,12 @@ class CellSam(SamModel):
         if not hasattr(config, "centres_trained"):
             config.centres_trained = False
 
-    def forward(self, *args: Any, tiles: Tensor | None = None, **kwargs: Any) -> Any:
-        """As `SamModel`'s; with `tiles`, all that training needs in one call, as wrappers of models want it.
-
-        Args:
-            tiles: contrast-raised grey tiles (B, S, S); then also
-            points: (B, P, 2) prompts,
-            asked: bool (B, P), those that are no padding, and
-            drawn: bool (B, P), those of them whose masks are wanted.
-
-        Returns with `tiles`: a dict of `heat` (B, S/4, S/4), `quality` (B, P), 0 for padding, and `logits`
-        (drawn, S/2, S/2).
-        """
-        if tiles is None:
-            return super().forward(*args, **kwargs)
-        embedding = self.encode(to_pixels(tiles))
-        asked, drawn = kwargs["asked"], kwargs["drawn"]
-        tokens, features, quality = self.attend(embedding, kwargs["points"], asked)
-        chosen = drawn[asked]
-        spread = torch.zeros_like(asked, dtype=quality.dtype).masked_scatter(asked, quality)
-        return {
-            "heat": self.centre_head(embedding),
-            "quality": spread,
-            "logits": self.upscale(tokens[chosen], features[chosen]),
-        }
-
     def encode(self, pixels: Tensor) -> Tensor:
         """Image embeddings (B, C, h, w) of normalised tiles (B, 3, S, S), with gradients."""
         return self.vision_encoder(pixels).last_hidden_state
 
-    def decode(self, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """One mask per point of each image: logits (B, P, m, m) with m = 4h, predicted IoU (B, P).
-
-        Args:
-            embedding: (B, C, h, w) from `encode`.
-            points: (B, P, 2), (x, y) in pixels of the tile.
-        """
-        tokens, features, quality = self.attend(embedding, points)
-        b, p = points.shape[:2]
-        masks = self.upscale(tokens.flatten(0, 1), features.flatten(0, 1))
-        return masks.reshape(b, p, *masks.shape[-2:]), quality
-
     def attend(self, embedding: Tensor, points: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """First half of the mask decoder, for every point: what decides whether its mask is worth drawing.
-
-        Returns the mask token (B, P, C), the image features seen from each point (B, P, h * w, C) and
-        the predicted IoU (B, P); with `asked`, bool (B, P), of the K points asked alone, without the axis B.
-        `upscale` turns the first two into a mask.
-        """
+        """First half of the mask decoder; see `CellModel.attend`, with E = C."""
         decoder = self.mask_decoder
         b, p = points.shape[:2]
         labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
@@ -130,33 +59,18 @@ class CellSam(SamModel):
     def upscale(self, tokens: Tensor, features: Tensor) -> Tensor:
         """Second half of the mask decoder: mask tokens (P, C), features (P, h * w, C) -> logits (P, 4h, 4w)."""
         decoder = self.mask_decoder
-        side = math.isqrt(features.shape[1])
-        image = features.transpose(1, 2).reshape(len(features), -1, side, side)
-        image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image)))
+        image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(grid_of(features))))
         image = decoder.activation(decoder.upscale_conv2(image))
         weights = decoder.output_hypernetworks_mlps[0](tokens)
         return torch.einsum("pc,pchw->phw", weights, image)
 
     @property
-    def tile(self) -> int:
-        """Side of the square input in pixels."""
-        return int(self.config.vision_config.image_size)
-
-    @property
-    def mask_side(self) -> int:
-        """Side of the decoder's masks in pixels."""
-        return 4 * self.tile // int(self.config.vision_config.patch_size)
-
-    @property
-    def heat_side(self) -> int:
-        """Side of the heat map of cores."""
-        return 2 * self.tile // int(self.config.vision_config.patch_size)
+    def patch(self) -> int:
+        """Pixels of the tile per cell of the embedding."""
+        return int(self.config.vision_config.patch_size)
 
     def at_tile(self, side: int) -> CellSam:
-        """The model for another input size: positions are interpolated, all other weights are the same.
-
-        Example: CellSeg1 runs SAM, made for 1024 pixels, at 512 (a quarter of the work).
-        """
+        """The model for another input size; see `CellModel.at_tile`."""
         if side == self.tile:
             return self
         config = copy.deepcopy(self.config)

@@ -24,10 +24,10 @@ from glioma_hf.errors import InputError, WorkStopped
 from glioma_hf.instances import Instances
 from glioma_hf.models.sam import losses
 from glioma_hf.models.sam.adapter_card import SCORES_FILE, adapter_card
+from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.crops import CELL, PADDING, CellCrops, CropSettings
 from glioma_hf.models.sam.generate import has_fast_bfloat16
 from glioma_hf.models.sam.lora import LoraSettings, add_adapter
-from glioma_hf.models.sam.network import CellSam
 from glioma_hf.models.sam.trainer import (
     CHECKPOINTS,
     SCORE,
@@ -101,7 +101,7 @@ def read_recipe(name: str) -> TrainSettings:
 
 
 def train(
-    base: CellSam,
+    base: CellModel,
     images: Sequence[tuple[np.ndarray, Instances]],
     settings: TrainSettings | None = None,
     work: str | Path | None = None,
