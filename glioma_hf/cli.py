@@ -15,7 +15,7 @@ from glioma_hf.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Glioma C6 cell segmentation benchmark.")
 app.add_typer(data_app, name="data")
-MODEL_HELP = "embedded, a folder, or a Hub name such as facebook/sam-vit-base."
+MODEL_HELP = "embedded, a folder, or the Hub name of a SAM or SAM 2, such as facebook/sam-vit-base."
 RECIPE_HELP = "quick (minutes on a CPU), paper (CellSeg1's numbers) or a JSON file such as an adapter's training.json."
 
 

@@ -24,7 +24,7 @@ Report = Callable[[int, int, float], None]  # step, steps, loss
 
 
 class CellTrainer(Trainer):
-    """A `Trainer` of a `CellSam` with an adapter.
+    """A `Trainer` of a `CellModel` with an adapter.
 
     Args:
         loss: of the model's outputs and the batch.
