@@ -1,9 +1,10 @@
 """Which of the start values, losses and stages of pretraining matter: short runs, each without one of them.
 
-    python benchmarks/pretraining.py --work WORK [--steps 160] [--only NAME ...]
+    python benchmarks/pretraining.py --work WORK [--steps 300] [--only NAME ...]
 
-Every run trains the same model from scratch on the same generated tiles in the same order; then masks are asked for
-in the cells of held-out generated tiles. Runs that are done already (a JSON file in WORK) are not repeated.
+Every run trains the same small sibling of the embedded model (half as wide and deep, tiles of 128 pixels, so that a
+run takes minutes) from scratch on the same generated tiles in the same order; then masks are asked for in the cells
+of held-out generated tiles. Runs that are done already (a JSON file in WORK) are not repeated.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from glioma_hf.models.sam.network import CellSam, new_model, small_config
 from glioma_hf.models.sam.preprocess import to_pixels
 from glioma_hf.models.sam.scenes import SceneTiles, draw_scenes
 
-HELD_OUT = 64  # tiles
+HELD_OUT = 128  # tiles
+TILE, BATCH, POINTS = 128, 8, 8
 
 
 def cross_attentions(model: CellSam) -> list[nn.Module]:
@@ -84,8 +86,8 @@ NAMES = ["all as it is", *START, "no dense targets", "pixel loss over the whole 
 def run(name: str, steps: int, scenes: Path, others: Path) -> dict[str, float]:
     """Train one variant and ask it for masks."""
     torch.manual_seed(0)
-    config = pretrain.PretrainConfig(steps=steps, batch=4, points=10, learning_rate=1.5e-3, check_every=10**9)
-    model = new_model(small_config(), 0)
+    config = pretrain.PretrainConfig(steps=steps, batch=BATCH, points=POINTS)
+    model = new_model(small_config(TILE, hidden=96, layers=4, heads=3, channels=64), 0)
     if name in START:
         START[name](model)
     if name == "no dense targets":
@@ -94,7 +96,7 @@ def run(name: str, steps: int, scenes: Path, others: Path) -> dict[str, float]:
     learner = pretrain.Learner(model, config)
     optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], config.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps, pct_start=0.1)
-    loader = DataLoader(SceneTiles(scenes, 256, config.points, 0, 0, steps * config.batch), config.batch)
+    loader = DataLoader(SceneTiles(scenes, TILE, POINTS, 0, 0, steps * BATCH), BATCH)
     started = time.perf_counter()
     with mock.patch.object(losses, "window_weight", weight):
         for step, batch in enumerate(loader):
@@ -118,11 +120,11 @@ def run(name: str, steps: int, scenes: Path, others: Path) -> dict[str, float]:
 def held_out(learner: pretrain.Learner, scenes: Path) -> dict[str, float]:
     """Mean IoU of masks and the other parts of the loss on tiles of scenes that weren't trained on."""
     sums: dict[str, float] = {}
-    for batch in DataLoader(SceneTiles(scenes, 256, 10, 99, 0, HELD_OUT), 8):
+    for batch in DataLoader(SceneTiles(scenes, TILE, POINTS, 99, 0, HELD_OUT), BATCH):
         with torch.autocast("cpu", torch.bfloat16):
             _, parts = learner(batch)
         for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * 8 / HELD_OUT
+            sums[name] = sums.get(name, 0.0) + float(value) * BATCH / HELD_OUT
     return {name: round(value, 4) for name, value in sums.items()}
 
 
@@ -130,7 +132,7 @@ def main() -> None:
     """Run what isn't there yet and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--only", nargs="*", default=NAMES, choices=NAMES)
     given = parser.parse_args()
     scenes = draw_scenes(given.work / "scenes", 400, 7)
