@@ -12,6 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import pytest
 
+from glioma_hf.data.publishing import prepare
 from glioma_hf.data.synthetic import SceneConfig
 from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
 
@@ -34,6 +35,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("archive") / "dataset.zip"
     scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
     write_synthetic_archive(path, 5, SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene))
+    return path
+
+
+@pytest.fixture(scope="session")
+def folder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That archive as `data prepare` leaves it; tests read it and change nothing there."""
+    path = tmp_path_factory.mktemp("prepared") / "generated"
+    prepare(archive, path)
     return path
 
 

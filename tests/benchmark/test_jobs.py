@@ -28,13 +28,12 @@ IMAGE = generate_scene(2, SceneConfig(width=160, height=120, cells_per_megapixel
 
 
 @pytest.fixture(scope="module")
-def adapter(archive, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train")
-    prepare(archive, folder / "set")
+def adapter(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("train") / "adapter"
     lines: list[str] = []
-    train_adapter(folder / "set", [1, 2], folder / "adapter", recipe=BRIEF, say=lines.append)
+    train_adapter(folder, [1, 2], out, recipe=BRIEF, say=lines.append)
     assert any("train_001.tif, train_002.tif" in line for line in lines)
-    return folder / "adapter"
+    return out
 
 
 def test_adapter_carries_recipe_and_thresholds(adapter):
@@ -55,8 +54,7 @@ def test_adapter_carries_recipe_and_thresholds(adapter):
     assert (metric["name"], metric["value"]) == ("AP50", round(scores["validation_ap50"], 4))
 
 
-def test_training_that_was_broken_off_goes_on(archive, tmp_path):
-    prepare(archive, tmp_path / "set")
+def test_training_that_was_broken_off_goes_on(folder, tmp_path):
     recipe = BRIEF.model_copy(update={"tiles_per_image": 18, "epochs": 1, "check_every": 1, "precision": "fp32"})
 
     def until_second_step(line: str) -> None:
@@ -65,13 +63,13 @@ def test_training_that_was_broken_off_goes_on(archive, tmp_path):
 
     lines: list[str] = []
     unbroken = tmp_path / "unbroken"
-    train_adapter(tmp_path / "set", [1], unbroken, recipe=recipe, say=lambda line: None)
+    train_adapter(folder, [1], unbroken, recipe=recipe, say=lambda line: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "every_tenth", lambda say: _stop_after_two)
         with pytest.raises(KeyboardInterrupt):
-            train_adapter(tmp_path / "set", [1], tmp_path / "out", recipe=recipe)
+            train_adapter(folder, [1], tmp_path / "out", recipe=recipe)
     assert not (tmp_path / "out").exists()
-    train_adapter(tmp_path / "set", [1], tmp_path / "out", recipe=recipe, say=until_second_step)
+    train_adapter(folder, [1], tmp_path / "out", recipe=recipe, say=until_second_step)
     assert lines == ["going on from checkpoint-2: train_001.tif"]
     name = "adapter_model.safetensors"
     assert (tmp_path / "out" / name).read_bytes() == (unbroken / name).read_bytes()
@@ -83,14 +81,13 @@ def _stop_after_two(step: int, steps: int, loss: float) -> None:
         raise KeyboardInterrupt
 
 
-def test_tune_writes_thresholds_that_predict_takes(adapter, archive, tmp_path):
-    prepare(archive, tmp_path / "set")
+def test_tune_writes_thresholds_that_predict_takes(adapter, folder, tmp_path):
     before = json.loads((adapter / "generation.json").read_text())
-    done = run("tune", "--data", tmp_path / "set", "--adapter", adapter)
+    done = run("tune", "--data", folder, "--adapter", adapter)
     assert done.returncode == 0, done.stderr
     assert json.loads((adapter / "generation.json").read_text()) == before  # the same as after training
     grid = tmp_path / "grid.json"
-    done = run("tune", "--data", tmp_path / "set", "--out", grid, "--prompts", "centres")
+    done = run("tune", "--data", folder, "--out", grid, "--prompts", "centres")
     assert done.returncode == 0, done.stderr
     assert "AP50" in done.stdout
     grid.write_text(json.dumps({**before, "points_per_side": 4, "prompts": "grid"}))
@@ -98,8 +95,8 @@ def test_tune_writes_thresholds_that_predict_takes(adapter, archive, tmp_path):
     Image.fromarray(IMAGE).save(tmp_path / "a.png")
     done = run("predict", tmp_path / "a.png", "--out", tmp_path / "out", "--thresholds", grid)
     assert done.returncode == 0, done.stderr
-    assert "--adapter FOLDER" in refused("tune", "--data", tmp_path / "set")
-    assert "they are centres or grid" in refused("tune", "--data", tmp_path / "set", "--prompts", "x")
+    assert "--adapter FOLDER" in refused("tune", "--data", folder)
+    assert "they are centres or grid" in refused("tune", "--data", folder, "--prompts", "x")
 
 
 def test_push_sends_the_adapter_with_its_card(adapter, monkeypatch, tmp_path):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,13 +11,6 @@ from glioma_hf.data.crops import CellCrops, Cropper, CropStream, collate
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.glioma_c6 import find_parts, read_rows
 from glioma_hf.data.publishing import prepare
-
-
-@pytest.fixture(scope="module")
-def folder(archive, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("crops") / "set"
-    prepare(archive, path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from PIL import Image
 from glioma_hf import InputError
 from glioma_hf.data.hub import build_tree, push
 from glioma_hf.data.prepared import PreparedSplit
-from glioma_hf.data.publishing import prepare
 from glioma_hf.data.sources import get_source
 from glioma_hf.models.sam.lora import add_adapter
 from glioma_hf.models.sam.network import new_model, small_config
@@ -27,13 +26,6 @@ from glioma_hf.models.sam.train import QUICK, save_adapter
 from tests.test_cli import refused, run
 
 REPO = "me/cells"
-
-
-@pytest.fixture(scope="module")
-def folder(archive, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("hub") / "set"
-    prepare(archive, path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,6 @@ from tests.conftest import ROOT
 OLD = Path(os.environ.get("GLIOMA_HF_DATASETS36", ROOT / ".venvs" / "datasets36" / "bin" / "python"))
 
 
-@pytest.fixture(scope="module")
-def folder(archive, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("prepared") / "glioma_c6"
-    prepare(archive, path)
-    return path
-
-
 # What both releases of `datasets` must give, run in an environment of either.
 CHECK = """
 import os, sys

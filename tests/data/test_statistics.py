@@ -16,13 +16,6 @@ from glioma_hf.shape import shape_table
 from tests.test_cli import refused, run
 
 
-@pytest.fixture(scope="module")
-def folder(archive, tmp_path_factory):
-    path = tmp_path_factory.mktemp("stats") / "generated"
-    prepare(archive, path)
-    return path
-
-
 def test_objects_are_measured_as_the_rows_say(folder, archive):
     objects = measure_objects(folder)
     with Archive(archive) as opened:

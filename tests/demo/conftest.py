@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from glioma_hf.data.publishing import prepare
-
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = [
     "--no-sandbox",
@@ -31,15 +29,7 @@ WIDE, NARROW = {"width": 1366, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="session")
-def prepared(archive, tmp_path_factory) -> Path:
-    """A small prepared data set, for the tab Explore."""
-    path = tmp_path_factory.mktemp("demo") / "set"
-    prepare(archive, path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def address(prepared) -> Iterator[str]:
+def address(folder) -> Iterator[str]:
     """Where the page is served."""
     if not CHROMIUM:
         pytest.skip("no Chromium here: apt-get install chromium, or set CHROMIUM")
@@ -50,7 +40,7 @@ def address(prepared) -> Iterator[str]:
     started = time.perf_counter()
     server = subprocess.Popen(
         # The model must not keep the browser on the same cores from answering the visitor.
-        ["nice", "-n", "15", str(program), "demo", "--port", str(port), "--data", str(prepared)],
+        ["nice", "-n", "15", str(program), "demo", "--port", str(port), "--data", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

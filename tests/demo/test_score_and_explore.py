@@ -92,14 +92,14 @@ def pick(page, label: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_explore_shows_parts_types_and_statistics(visit, prepared):
+def test_explore_shows_parts_types_and_statistics(visit, folder):
     page = visit("Explore")
     page.wait_for_selector("#explore-viewer .summary:has-text('cells')")
     page.wait_for_selector("#explore-shapes canvas, #explore-shapes svg")
     screenshot(page, "explore_wide")
     page.locator("#explore-part input").click()
     page.get_by_role("option", name="spec/test", exact=True).click()
-    row, objects = next(annotated_rows(prepared, "spec/test"))
+    row, objects = next(annotated_rows(folder, "spec/test"))
     cells, somata = int((objects.categories != 3).sum()), int((objects.categories == 3).sum())
     page.wait_for_selector(f"#explore-viewer .summary:has-text('{cells} cells · {somata} somata')")
     assert page.locator("#explore-image input").input_value() == row["file_name"]
