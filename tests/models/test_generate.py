@@ -14,12 +14,13 @@ from tests.strategies import square
 LOOSE = GenerationSettings(score_threshold=0, stability_threshold=0, smallest_area=1, largest_area_share=1)
 
 
+@pytest.mark.parametrize("overlap", [0, 0.25, 0.375, 0.5, 0.9])
 @pytest.mark.parametrize("shape", [(64, 64), (65, 200), (64, 95), (130, 128), (300, 111)])
-def test_every_point_is_answered_by_exactly_one_tile_that_holds_it(shape):
+def test_every_point_is_answered_by_exactly_one_tile_that_holds_it(shape, overlap):
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
     everywhere = torch.tensor(np.stack([columns.ravel(), rows.ravel()], 1), dtype=torch.float32)
     answered = np.zeros(shape, int)
-    for tile in _tiles(shape, 64):
+    for tile in _tiles(shape, 64, overlap):
         own = _inside(everywhere - torch.tensor([tile.left, tile.top]), tile)
         assert len(own) == 0 or (own.min() >= 0 and own.max() < 64)
         x, y = (own + torch.tensor([tile.left, tile.top])).long().T.numpy()

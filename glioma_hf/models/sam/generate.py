@@ -1,7 +1,7 @@
 """From an image of any size to instances that may overlap: SAM asked tile by tile.
 
-Tiles overlap by half; each prompt is asked in the tile in whose middle it lies, so that a cell cut by
-one tile's edge is seen whole by the next. Prompts are the peaks of the centre head, or a grid
+Tiles overlap; each prompt is asked in the tile in whose middle it lies, so that a cell cut by one
+tile's edge is seen whole by the next. Prompts are the peaks of the centre head, or a grid
 (CellSeg1's mode). Masks are judged by the predicted IoU before they are drawn and by stability before
 they are enlarged; only survivors get pixels at full resolution, inside their own boxes.
 """
@@ -39,6 +39,7 @@ class GenerationSettings(BaseModel):
     centre_threshold: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
     points_per_side: int = Field(16, ge=1)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
     scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field((1.0,), min_length=1)  # the image is seen at
+    overlap: float = Field(0.375, ge=0, le=0.9)  # of neighbouring tiles; at 0.25 cells at their edges suffer
     cell_diameter: float = Field(50.0, gt=0)  # of the cells it was trained on, pixels: the circle of the same area
     score_threshold: float = Field(0.5, ge=0, le=1)  # predicted IoU
     stability_threshold: float = Field(0.6, ge=0, le=1)
@@ -97,7 +98,8 @@ class SamSegmenter:
         side = self.model.tile
         picture = raise_contrast(image)
         views = [_resized(picture, scale, side) for scale in self.settings.scales]
-        tiles = [_tiles(view.shape, side, scale) for view, scale in zip(views, self.settings.scales, strict=True)]
+        overlap = self.settings.overlap
+        tiles = [_tiles(v.shape, side, overlap, scale) for v, scale in zip(views, self.settings.scales, strict=True)]
         total = sum(map(len, tiles))
         masks: list[BoxMask] = []
         scores: list[float] = []
@@ -223,9 +225,9 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _tiles(shape: tuple[int, ...], side: int, scale: float = 1.0) -> list[_Tile]:
-    """Half-overlapping tiles that cover the image; the parts they answer for meet without gaps."""
-    tops, lefts = (_starts(length, side) for length in shape)
+def _tiles(shape: tuple[int, ...], side: int, overlap: float, scale: float = 1.0) -> list[_Tile]:
+    """Tiles that cover the image and overlap by at least that share; the parts they answer for meet without gaps."""
+    tops, lefts = (_starts(length, side, overlap) for length in shape)
     tiles = []
     for row, top in enumerate(tops):
         for column, left in enumerate(lefts):
@@ -239,8 +241,8 @@ def _tiles(shape: tuple[int, ...], side: int, scale: float = 1.0) -> list[_Tile]
     return tiles
 
 
-def _starts(length: int, side: int) -> list[int]:
-    count = max(1, int(np.ceil((length - side) / (side / 2))) + 1)
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    count = max(1, int(np.ceil((length - side) / (side * (1 - overlap)))) + 1)
     return [round(float(v)) for v in np.linspace(0, length - side, count)] if count > 1 else [0]
 
 
