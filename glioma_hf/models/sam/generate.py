@@ -39,7 +39,7 @@ class GenerationSettings(BaseModel):
     centre_threshold: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
     points_per_side: int = Field(16, ge=1)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
     scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field((1.0,), min_length=1)  # the image is seen at
-    overlap: float = Field(0.375, ge=0, le=0.9)  # of neighbouring tiles; at 0.25 cells at their edges suffer
+    overlap: float = Field(0.5, ge=0, le=0.9)  # of neighbouring tiles; 0.375 is 1.5 times faster
     cell_diameter: float = Field(50.0, gt=0)  # of the cells it was trained on, pixels: the circle of the same area
     score_threshold: float = Field(0.5, ge=0, le=1)  # predicted IoU
     stability_threshold: float = Field(0.6, ge=0, le=1)
