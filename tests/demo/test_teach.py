@@ -50,7 +50,7 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     open_image(page, lesson["image"])
     page.set_input_files("#teach-outlines input[type=file]", str(lesson["coco"]))
     page.wait_for_selector(f"#teach-status:has-text('{len(CELLS)} outlines read')")
-    set_steps(page, 4)
+    set_steps(page, 10)
     page.click("#teach-run")
     page.wait_for_selector("#teach-status:has-text('s left')")
     page.wait_for_selector("#teach-loss canvas, #teach-loss svg")
@@ -64,7 +64,7 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     with zipfile.ZipFile(tmp_path / "adapter.zip") as packed:
         packed.extractall(tmp_path / "adapter")
     assert load_adapter(load_base(), tmp_path / "adapter")
-    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["epochs"] == 2
+    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["epochs"] == 5
     # The same visitor's Segment uses it; another visitor's doesn't.
     results = {}
     other = visit()
