@@ -32,8 +32,12 @@ from glioma_hf.shape import shape_table
 
 Say = Callable[[str], None]
 CELL_CATEGORY = 1  # as COCO files count from
-# Crowded enough that one training image teaches something.
-GENERATED = SyntheticArchiveConfig(scene=SceneConfig(cells_per_megapixel=(150, 260)))
+# One microscope and one annotator, as in a real data set: what one image teaches holds for the others.
+GENERATED = SyntheticArchiveConfig(
+    scene=SceneConfig(
+        cells_per_megapixel=(150, 260), scale=(1.4, 1.4), halo=(8.0, 8.0), noise=(4.0, 4.0), looseness=(4.0, 4.0)
+    )
+)
 
 
 @dataclass
@@ -74,8 +78,8 @@ def quickstart(
         out: a new or empty folder, or one that an earlier run made; written whole or not at all.
         archive: zip or folder in the Glioma C6 layout; generated where none is given.
         image: number of the training image, from 1.
-        recipe: how the adapter is trained; `QUICK` where none is given, an eighth of it on generated images, for
-            which the embedded model was pretrained.
+        recipe: how the adapter is trained; `QUICK` where none is given, an eighth of it on generated images, which
+            the embedded model nearly knows.
         model: the base model; see `load_base`.
         say: takes a line for people to read.
 

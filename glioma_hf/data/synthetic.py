@@ -41,6 +41,7 @@ class SceneConfig(BaseModel):
     debris_per_megapixel: tuple[float, float] = (30, 90)
     noise: tuple[float, float] = (1.5, 4.0)  # grey values of 255
     illumination: float = 0.12  # largest relative change over the image
+    looseness: tuple[float, float] = (0.3, 3.2)  # pixels by which the annotator stays outside the visible edge
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class _Painter:
         self.places: list[tuple[np.ndarray, float]] = []  # centre and radius of each cell
         self.scale = rng.uniform(*config.scale)
         self.thickness = rng.uniform(0.75, 1.6)
-        self.looseness = rng.uniform(0.3, 3.2)  # pixels by which the annotator stays outside the visible edge
+        self.looseness = rng.uniform(*config.looseness)
 
     def add_cell(self) -> None:
         rng = self.rng
