@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -203,7 +204,7 @@ def _arguments(
             "restore_callback_states_from_checkpoint": True,
         }
     return TrainingArguments(
-        output_dir=str(Path(work or ".") / CHECKPOINTS),
+        output_dir=str(Path(work or tempfile.gettempdir()) / CHECKPOINTS),  # is made, if only to stay empty
         max_steps=steps,
         per_device_train_batch_size=settings.batch // processes,
         gradient_accumulation_steps=settings.accumulation,
