@@ -49,7 +49,7 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
             code = 0
         except SystemExit as ended:
             code = ended.code or 0
-    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def refused(*arguments: object) -> str:

@@ -155,9 +155,12 @@ def open_segmenter(
         prompts: `centres` or `grid` instead of what the thresholds say.
         diameter: of the cells expected, in pixels; images are scaled to what the model knows.
     """
-    tile, settings = (None, GenerationSettings()) if adapter is None else _read_beside(Path(adapter))
-    if thresholds is not None:
-        settings = _read_settings(Path(thresholds))
+    tile = None
+    if adapter is not None:
+        recipe, kept = Path(adapter) / "training.json", Path(adapter) / SETTINGS_FILE
+        tile = read_recipe(str(recipe)).tile if recipe.is_file() else None
+        thresholds = kept if thresholds is None and kept.is_file() else thresholds
+    settings = GenerationSettings() if thresholds is None else _read_settings(Path(thresholds))
     base = load_base(model, tile).to(best_device())
     if prompts is not None:
         settings = settings.model_copy(update={"prompts": prompts})
@@ -211,13 +214,6 @@ def _shared_folder(out: str | Path, job: str, resume: bool, state: PartialState)
     with resumable_folder(out, job) as folder:
         state.wait_for_everyone()
         yield folder
-
-
-def _read_beside(adapter: Path) -> tuple[int | None, GenerationSettings]:
-    """The tile that an adapter was trained at and the thresholds kept with it, as far as they are there."""
-    recipe, kept = adapter / "training.json", adapter / SETTINGS_FILE
-    tile = read_recipe(str(recipe)).tile if recipe.is_file() else None
-    return tile, _read_settings(kept) if kept.is_file() else GenerationSettings()
 
 
 def _read_settings(path: Path) -> GenerationSettings:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glioma_hf.models.sam.decoder import two_way
 from glioma_hf.models.sam.preprocess import to_pixels
 
 # To type checkers a module's parts are anything, as those of transformers' untyped models.
@@ -98,6 +99,21 @@ class CellModel(Module):
         the predicted IoU (B, P); with `asked`, bool (B, P), of the K points asked alone, without the axis B.
         `upscale` turns the first two into a mask.
         """
+
+    def _ask(self, own: Tensor, image: Tensor, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The decoder's transformer on its `own` tokens (T, C), an image (B, C, h, w) and points (B, P, 2).
+
+        Returns tokens (B, P, T', C), the own ones first, and image features (B, P, h * w, C); see `attend` for `asked`.
+        """
+        b, p = points.shape[:2]
+        labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
+        prompts, dense = self.prompt_encoder(points[:, :, None], labels[:, :, None], None, None)
+        tokens = torch.cat([own.expand(b, p, -1, -1), prompts.to(own.dtype)], 2)
+        position = self.get_image_wide_positional_embeddings().to(image.dtype)
+        image = (image + dense[:b].to(image.dtype)).flatten(2).transpose(1, 2)
+        position = position.flatten(2).transpose(1, 2)
+        tokens, features = two_way(self.mask_decoder.transformer, tokens, image, position, asked)
+        return (tokens, features) if asked is None else (tokens[:, 0], features[:, 0])
 
     @abstractmethod
     def upscale(self, tokens: Tensor, features: Tensor) -> Tensor:

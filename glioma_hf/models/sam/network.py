@@ -12,7 +12,6 @@ from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEnc
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from glioma_hf.models.sam.cell_model import CellModel, CentreHead, grid_of
-from glioma_hf.models.sam.decoder import two_way
 
 EMBEDDED = "embedded"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -44,16 +43,8 @@ class CellSam(CellModel, SamModel):
     def attend(self, embedding: Tensor, points: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder; see `CellModel.attend`, with E = C."""
         decoder = self.mask_decoder
-        b, p = points.shape[:2]
-        labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
-        prompts, dense = self.prompt_encoder(points[:, :, None], labels[:, :, None], None, None)
-        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(b, p, -1, -1)
-        tokens = torch.cat([own, prompts.to(own.dtype)], 2)
-        position = self.get_image_wide_positional_embeddings().to(embedding.dtype)
-        image = (embedding + dense[:b].to(embedding.dtype)).flatten(2).transpose(1, 2)
-        tokens, features = two_way(decoder.transformer, tokens, image, position.flatten(2).transpose(1, 2), asked)
-        if asked is not None:
-            tokens, features = tokens[:, 0], features[:, 0]
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens, features = self._ask(own, embedding, points, asked)
         return tokens[..., 1, :], features, decoder.iou_prediction_head(tokens[..., 0, :])[..., 0]
 
     def upscale(self, tokens: Tensor, features: Tensor) -> Tensor:

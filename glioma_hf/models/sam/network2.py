@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from transformers import Sam2Config, Sam2Model
 
 from glioma_hf.models.sam.cell_model import CellModel, CentreHead, grid_of
-from glioma_hf.models.sam.decoder import two_way
 
 
 class CellSam2(CellModel, Sam2Model):
@@ -42,18 +41,10 @@ class CellSam2(CellModel, Sam2Model):
     def attend(self, embedding: Tensor, points: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder; see `CellModel.attend`, with E = 4C."""
         decoder = self.mask_decoder
-        b, p = points.shape[:2]
-        labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
-        prompts, dense = self.prompt_encoder(points[:, :, None], labels[:, :, None], None, None)
-        own = [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
-        tokens = torch.cat([torch.cat(own).expand(b, p, -1, -1), prompts.to(own[0].dtype)], 2)
-        coarse = embedding[:, : self.hidden_dim]
-        position = self.get_image_wide_positional_embeddings().to(embedding.dtype)
-        image = (coarse + dense.to(embedding.dtype)).flatten(2).transpose(1, 2)
-        tokens, seen = two_way(decoder.transformer, tokens, image, position.flatten(2).transpose(1, 2), asked)
-        finer = embedding[:, self.hidden_dim :].flatten(2).transpose(1, 2)[:, None].expand(b, p, -1, -1)
-        if asked is not None:
-            tokens, seen, finer = tokens[:, 0], seen[:, 0], finer[asked]
+        own = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens, seen = self._ask(own, embedding[:, : self.hidden_dim], points, asked)
+        finer = embedding[:, self.hidden_dim :].flatten(2).transpose(1, 2)[:, None].expand(*points.shape[:2], -1, -1)
+        finer = finer if asked is None else finer[asked]
         quality = decoder.iou_prediction_head(tokens[..., 1, :])[..., 0]
         return tokens[..., 2, :], torch.cat([seen, finer.to(seen.dtype)], -1), quality
 
