@@ -18,13 +18,13 @@ from typing import Any
 
 from PIL import Image
 
-from glioma_hf.benchmark.jobs import open_segmenter, train_adapter, tune_thresholds
-from glioma_hf.benchmark.splits import load_splits
+from glioma_hf.data.splits import load_splits
 from glioma_hf.draw import overlay
-from glioma_hf.metrics.image_score import prepare
+from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import Counts, count
 from glioma_hf.models.sam.adapter_card import SCORES_FILE
 from glioma_hf.models.sam.train import read_recipe
+from glioma_hf.workflows.training import open_segmenter, train_adapter, tune_thresholds
 
 # Training images by number: five on their own, and growing sets that hold each other.
 RUNS: dict[str, list[int]] = {
@@ -67,7 +67,7 @@ def score(segmenter: Any, data: Path) -> dict[str, float]:
     found = [segmenter.segment(item.pixels) for item in images]
     seconds = (time.perf_counter() - started) / len(images)
     for item, cells in zip(images, found, strict=True):
-        iou = prepare(cells).iou(prepare(item.cells))
+        iou = scored_objects(cells).iou(scored_objects(item.cells))
         for threshold in THRESHOLDS:
             totals[threshold] += count(iou, threshold)
     half = totals[0.5]

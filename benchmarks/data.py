@@ -103,10 +103,10 @@ def measure_ours(archive: Path, work: Path) -> dict[str, Any]:
     from datasets import disable_progress_bars, load_dataset
     from torch.utils.data import DataLoader
 
-    from glioma_hf.data.archive import Archive
     from glioma_hf.data.crops import CellCrops, Cropper, CropStream, collate
-    from glioma_hf.data.glioma_c6 import find_parts, read_rows
-    from glioma_hf.data.publishing import prepare
+    from glioma_hf.data.prepare import prepare
+    from glioma_hf.data.sources.archive import Archive
+    from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
 
     disable_progress_bars()
     started = time.perf_counter()
@@ -171,8 +171,8 @@ def compare(work: Path) -> dict[str, float]:
 
 def make_archive(path: Path) -> None:
     """An archive of full size and count: some 12,000 cells."""
-    from glioma_hf.data.synthetic import SceneConfig
-    from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
+    from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+    from glioma_hf.synthetic.scenes import SceneConfig
 
     scene = SceneConfig(width=2592, height=1944, cells_per_megapixel=(46, 46))
     config = SyntheticArchiveConfig(train=30, valid=4, test=11, gen=30, scene=scene)

@@ -22,9 +22,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from glioma_hf.models.sam import losses, pretrain
-from glioma_hf.models.sam.network import CellSam, new_model, small_config
 from glioma_hf.models.sam.preprocess import to_pixels
-from glioma_hf.models.sam.scenes import SceneTiles, draw_scenes
+from glioma_hf.models.sam.pretrain_tiles import SceneTiles, draw_scenes
+from glioma_hf.models.sam.sam import CellSam, new_model, small_config
 
 HELD_OUT = 128  # tiles
 TILE, BATCH, POINTS = 128, 8, 8

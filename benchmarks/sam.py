@@ -26,15 +26,15 @@ import sam_peers
 import torch
 from transformers import SamModel
 
-from glioma_hf.data.synthetic import SceneConfig, generate_scene
 from glioma_hf.instances import Instances
-from glioma_hf.metrics.image_score import prepare
+from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import count
-from glioma_hf.models.sam.crops import CELL, PADDING, CellCrops, CropSettings
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import LoraSettings, add_adapter, load_base
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
+from glioma_hf.models.sam.prompt_crops import CELL, PADDING, CellCrops, CropSettings
 from glioma_hf.models.sam.train import QUICK, training_loss, trimmed_batch
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
 WAYS = ("centres", "grid", "pipeline", "segment-anything")
 SCENE = SceneConfig(width=2592, height=1944, cells_per_megapixel=(60, 60), scale=(1.0, 1.0))
@@ -76,7 +76,7 @@ def generate(way: str, points: int, out: Path) -> None:
 
 def compare_generation(points: int, work: Path, threads: int, ways: list[str]) -> None:
     """Print the table of generation."""
-    wanted = prepare(generate_scene(0, SCENE).instances())
+    wanted = scored_objects(generate_scene(0, SCENE).instances())
     rows: dict[str, Any] = {}
     for way in ways:
         out = work / f"{way}.json"
@@ -86,7 +86,7 @@ def compare_generation(points: int, work: Path, threads: int, ways: list[str]) -
         found = Instances.from_rles(
             [{**r, "counts": r["counts"].encode()} for r in rows[way].pop("rles")], (SCENE.height, SCENE.width)
         )
-        rows[way] |= {"counts": count(prepare(found).iou(wanted), 0.5), "instances": prepare(found)}
+        rows[way] |= {"counts": count(scored_objects(found).iou(wanted), 0.5), "instances": scored_objects(found)}
     ours = rows[ways[0]]
     print(f"\n{len(wanted)} cells in {SCENE.width} x {SCENE.height}, {points} points a side in each crop of the peers")
     print("| way | seconds | times ours | peak MB | AP50 | precision | recall | AP50 of ours against it |")

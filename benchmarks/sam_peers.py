@@ -21,7 +21,7 @@ from transformers import SamModel
 from transformers.pipelines.mask_generation import MaskGenerationPipeline
 
 from glioma_hf.instances import Instances
-from glioma_hf.models.sam.network import CellSam
+from glioma_hf.models.sam.sam import CellSam
 
 # From the names of segment-anything to those of transformers, in order.
 RENAMED = (

@@ -8,9 +8,9 @@ From release 4 on `datasets` runs no scripts: open the Parquet folder of `glioma
 
 import datasets
 
-from glioma_hf.data.archive import Archive
 from glioma_hf.data.features import features
-from glioma_hf.data.glioma_c6 import LICENCE_NOTE, ZENODO_URL, find_parts, read_rows
+from glioma_hf.data.sources.archive import Archive
+from glioma_hf.data.sources.glioma_c6 import LICENCE_NOTE, ZENODO_URL, find_parts, read_rows
 
 _SPLITS = {"train": datasets.Split.TRAIN, "validation": datasets.Split.VALIDATION, "test": datasets.Split.TEST}
 

@@ -12,9 +12,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import pytest
 
-from glioma_hf.data.publishing import prepare
-from glioma_hf.data.synthetic import SceneConfig
-from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.data.prepare import prepare
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic.scenes import SceneConfig
 
 ROOT = Path(__file__).parents[1]
 T98G = ROOT.parent / "shared" / "data" / "t98g"
@@ -62,6 +62,6 @@ def two_processes() -> list[str]:
 @pytest.fixture
 def tiny_model():
     """A SAM of 64-pixel tiles with start values, small enough to train in a second."""
-    from glioma_hf.models.sam.network import new_model, small_config
+    from glioma_hf.models.sam.sam import new_model, small_config
 
     return new_model(small_config(64, 32, 2, 2, 32), seed=0).eval()

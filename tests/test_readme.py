@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from glioma_hf.data.synthetic import SceneConfig, generate_scene
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from glioma_hf.data.features import CATEGORIES
-from glioma_hf.data.sources import Source
+from glioma_hf.data.sources.base import Source
 
 if TYPE_CHECKING:
     from glioma_hf.data.prepared import Prepared, PreparedSplit

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, get_worker_info
 
 from glioma_hf.data.features import task_categories
-from glioma_hf.data.rows import BOX_MARGIN
+from glioma_hf.data.sources.rows import BOX_MARGIN
 from glioma_hf.data.windows import ArrayReader, WindowReader
 from glioma_hf.instances import Instances
 from glioma_hf.rle import BoxMask

@@ -52,7 +52,7 @@ class ObjectMatches:
 def match_objects(predictions: Instances, references: Instances, threshold: float = 0.5) -> ObjectMatches:
     """Which prediction met which reference, and how the others failed.
 
-    Give both sides as they are to be scored (`image_score.prepare`). Split and merged objects may be
+    Give both sides as they are to be scored (`image_score.scored_objects`). Split and merged objects may be
     matched as well: a reference of which one prediction found most and a second a corner is both.
     """
     iou = predictions.iou(references)

@@ -17,7 +17,7 @@ BorderRule = Literal["exclude", "ignore"]
 
 
 @dataclass(frozen=True)
-class Options:
+class ScoringOptions:
     """What is scored and how.
 
     Attributes:
@@ -58,7 +58,7 @@ class ImageScore:
     references: int
 
 
-def score_image(predictions: Instances, references: Instances, options: Options) -> ImageScore:
+def score_image(predictions: Instances, references: Instances, options: ScoringOptions) -> ImageScore:
     """Match one image at every threshold. Raises `InputError` where the sides' sizes differ."""
     sides = [flattened(side, options) for side in (predictions, references)]
     if options.border_rule == "exclude" or options.border <= 0:
@@ -79,12 +79,12 @@ def score_image(predictions: Instances, references: Instances, options: Options)
     return ImageScore(counts, tuple(float(iou[rows, columns].sum()) for rows, columns in matches), p, r)
 
 
-def flattened(instances: Instances, options: Options) -> Instances:
+def flattened(instances: Instances, options: ScoringOptions) -> Instances:
     """The instances in the mode in which they are scored."""
     return instances.flatten() if options.mode == "flattened" else instances
 
 
-def is_scored(instances: Instances, options: Options) -> np.ndarray:
+def is_scored(instances: Instances, options: ScoringOptions) -> np.ndarray:
     """Which objects count: large enough and off the border. bool (N,)."""
     kept = instances.areas >= options.smallest_area if options.smallest_area > 1 else instances.boxes[:, 2] > 0
     if options.border > 0:
@@ -92,9 +92,9 @@ def is_scored(instances: Instances, options: Options) -> np.ndarray:
     return kept
 
 
-def prepare(instances: Instances, options: Options | None = None) -> Instances:
+def scored_objects(instances: Instances, options: ScoringOptions | None = None) -> Instances:
     """What of one side is scored: flattened where asked, without small objects and those at the border."""
-    options = options or Options()
+    options = options or ScoringOptions()
     instances = flattened(instances, options)
     return instances.select(is_scored(instances, options))
 

@@ -12,7 +12,7 @@ from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.best_match import BestMatch, best_match
 from glioma_hf.metrics.coco_map import coco_map
-from glioma_hf.metrics.image_score import ImageScore, Options, prepare, score_image
+from glioma_hf.metrics.image_score import ImageScore, ScoringOptions, score_image, scored_objects
 from glioma_hf.metrics.matching import Counts
 
 Scores = dict[str, Any]
@@ -36,7 +36,7 @@ def overlap_ap(pairs: Iterable[Pair], extras: Sequence[str] = (), seed: int = 0,
             "best_match": `mdice`, `miou`; "hausdorff": `mhd` (slower); see `best_match`;
             "coco": `coco_map`, COCO's mean AP over 0.5:0.95, where predictions carry scores.
         seed: of the bootstrap.
-        options: fields of `Options`: thresholds, mode, border, border_rule, smallest_area.
+        options: fields of `ScoringOptions`: thresholds, mode, border, border_rule, smallest_area.
 
     Returns: for each threshold t (in percent) `ap<t>`, and `tp`, `fp`, `fn`, `precision`, `recall`, `f1`
     at the first; those of further thresholds carry it too (`f1_75`). `images`, `predictions` and
@@ -46,7 +46,7 @@ def overlap_ap(pairs: Iterable[Pair], extras: Sequence[str] = (), seed: int = 0,
         >>> overlap_ap([(cell, cell)])["ap50"]
         1.0
     """
-    chosen = Options(**options)
+    chosen = ScoringOptions(**options)
     unknown = sorted(set(extras) - set(EXTRAS))
     if unknown:
         raise InputError(f"the extra score {unknown[0]!r} isn't known; there are {', '.join(EXTRAS)}")
@@ -57,7 +57,7 @@ def overlap_ap(pairs: Iterable[Pair], extras: Sequence[str] = (), seed: int = 0,
     for predictions, references in pairs:
         images.append(score_image(predictions, references, wanted))
         if {"best_match", "hausdorff", "coco"} & set(extras):
-            kept = prepare(predictions, chosen), prepare(references, chosen)
+            kept = scored_objects(predictions, chosen), scored_objects(references, chosen)
             if "coco" in extras:
                 rankable.append(kept)
             if {"best_match", "hausdorff"} & set(extras):

@@ -12,11 +12,11 @@ from viewer import payload, viewer
 from work import complain, read_upload
 
 from glioma_hf import InputError, Instances
-from glioma_hf.benchmark.evaluation import score_files
+from glioma_hf.benchmark.scoring import score_files
+from glioma_hf.benchmark.scoring_files import InstanceSet, read_predictions, read_references
 from glioma_hf.data.images import SUFFIXES
-from glioma_hf.data.scoring_files import Annotated, read_predictions, read_references
 from glioma_hf.metrics.error_analysis import match_objects
-from glioma_hf.metrics.image_score import Options, prepare
+from glioma_hf.metrics.image_score import ScoringOptions, scored_objects
 from glioma_hf.metrics.overlap_ap import CURVE, percent
 
 EMPTY = "Upload references and predictions, then press <b>Score</b>."
@@ -59,10 +59,13 @@ def outcomes(state: dict | None, choice: str | None, image: str | None) -> dict[
     """The viewer's view of one image, once there is a score: what was found, wrong or missed at an IoU of 0.5."""
     if state is None or choice is None:
         return gr.skip()
-    wanted: Annotated = state["wanted"]
+    wanted: InstanceSet = state["wanted"]
     key = next(k for k, name in wanted.names.items() if f"{k}: {name}" == choice)
-    options = Options(**state["options"])
-    predicted, reference = prepare(state["found"].instances[key], options), prepare(wanted.instances[key], options)
+    options = ScoringOptions(**state["options"])
+    predicted, reference = (
+        scored_objects(state["found"].instances[key], options),
+        scored_objects(wanted.instances[key], options),
+    )
     pairs = match_objects(predicted, reference, 0.5).pairs
     hit, met = set(pairs[:, 0].tolist()), set(pairs[:, 1].tolist())
     missed = reference.select([j for j in range(len(reference)) if j not in met])

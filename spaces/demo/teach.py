@@ -25,12 +25,12 @@ from work import (
 )
 
 from glioma_hf import InputError, Instances
-from glioma_hf.benchmark.tuning import tune
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import SUFFIXES
 from glioma_hf.models.sam.generate import SETTINGS_FILE, SamSegmenter, best_device
 from glioma_hf.models.sam.lora import load_base
 from glioma_hf.models.sam.train import QUICK, save_adapter, train
+from glioma_hf.models.sam.tune import tune
 
 EMPTY = "Choose a sample or drop in an image of yours; then give its outlines or draw them here."
 MOST_SIDE = 2**12  # pixels of an image taught on from the page

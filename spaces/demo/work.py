@@ -18,13 +18,13 @@ import gradio as gr
 import numpy as np
 
 from glioma_hf import InputError, Instances
-from glioma_hf.benchmark.jobs import open_segmenter
-from glioma_hf.data.archive import Archive
-from glioma_hf.data.coco_files import check_coco
 from glioma_hf.data.exports import read_rois
 from glioma_hf.data.images import read_image
-from glioma_hf.data.synthetic import SceneConfig, generate_scene
+from glioma_hf.data.sources.archive import Archive
+from glioma_hf.data.sources.coco import check_coco
 from glioma_hf.models.sam.generate import SamSegmenter
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
+from glioma_hf.workflows.training import open_segmenter
 
 try:  # on ZeroGPU hardware a function asks for its seconds of GPU; elsewhere nothing changes
     from spaces import GPU as gpu

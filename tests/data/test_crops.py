@@ -6,11 +6,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from glioma_hf import InputError
-from glioma_hf.data.archive import Archive
 from glioma_hf.data.crops import CellCrops, Cropper, CropStream, collate
 from glioma_hf.data.features import instances_of
-from glioma_hf.data.glioma_c6 import find_parts, read_rows
-from glioma_hf.data.publishing import prepare
+from glioma_hf.data.prepare import prepare
+from glioma_hf.data.sources.archive import Archive
+from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import tifffile
 
 from glioma_hf import InputError, Instances
 from glioma_hf.data.exports import read_rois, write_label_map, write_rois
-from glioma_hf.data.synthetic import SceneConfig, generate_scene
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.strategies import square
 
 CELLS = generate_scene(4, SceneConfig(width=200, height=150, cells_per_megapixel=(600, 600))).instances()

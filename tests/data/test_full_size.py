@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from glioma_hf.data import synthetic_archive
 from glioma_hf.data.prepared import read_prepared
-from glioma_hf.data.synthetic import SceneConfig, generate_scene
-from glioma_hf.data.synthetic_archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic import archive as synthetic_archive
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
 # Runs a command and prints, last, its peak memory in MB.
 MEASURED = """

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from glioma_hf import InputError
-from glioma_hf.data.archive import Archive
 from glioma_hf.data.features import instances_of
-from glioma_hf.data.glioma_c6 import find_parts, read_rows
-from glioma_hf.data.publishing import prepare
+from glioma_hf.data.prepare import prepare
+from glioma_hf.data.sources.archive import Archive
+from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
 from glioma_hf.data.statistics import measure_objects, overview
 from glioma_hf.shape import shape_table
-from tests.test_cli import refused, run
+from tests.cli.test_cli import refused, run
 
 
 def test_objects_are_measured_as_the_rows_say(folder, archive):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from glioma_hf import Instances
 from glioma_hf.data.exports import read_rois
-from glioma_hf.data.synthetic import SceneConfig, generate_scene
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.demo.conftest import NARROW, downloads, place_in_picture, screenshot, toast
 
 SCENE = generate_scene(21, SceneConfig(width=200, height=150, cells_per_megapixel=(300, 300))).image

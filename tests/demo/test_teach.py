@@ -12,8 +12,8 @@ import pytest
 import tifffile
 
 from glioma_hf.data.exports import write_rois
-from glioma_hf.data.synthetic import SceneConfig, generate_scene
 from glioma_hf.models.sam.lora import load_adapter, load_base
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.demo.conftest import choose_tab, downloads, place_in_picture, screenshot, toast
 from tests.strategies import square
 

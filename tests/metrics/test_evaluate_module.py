@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from glioma_hf import InputError, Instances
+from glioma_hf.metrics.build_modules import MODULES, build_module
 from glioma_hf.metrics.inputs import pair_of_instances, to_rles
 from glioma_hf.metrics.overlap_ap import by_category, overlap_ap
-from glioma_hf.metrics.publishing import MODULES, build_module
 from glioma_hf.resources import load_script
 from tests.conftest import ROOT
 from tests.strategies import square

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from glioma_hf.models.sam.network import EMBEDDED
+from glioma_hf.models.sam.sam import EMBEDDED
 
 if TYPE_CHECKING:
     from glioma_hf.models.sam.train import TrainSettings
@@ -23,7 +23,7 @@ trained with `glioma_hf` on few annotated images.
 Thresholds were chosen on the validation images themselves, so the score there flatters; `generation.json` holds them.
 
 ```python
-from glioma_hf.benchmark.jobs import open_segmenter
+from glioma_hf.workflows.training import open_segmenter
 
 segmenter = open_segmenter("{base}", "THIS_FOLDER")
 ```

@@ -17,8 +17,8 @@ from transformers import PreTrainedConfig
 
 from glioma_hf.errors import InputError
 from glioma_hf.models.sam.cell_model import CellModel
-from glioma_hf.models.sam.network import EMBEDDED, WEIGHTS, CellSam
-from glioma_hf.models.sam.network2 import CellSam2
+from glioma_hf.models.sam.sam import EMBEDDED, WEIGHTS, CellSam
+from glioma_hf.models.sam.sam2 import CellSam2
 
 TARGETS = r".*(vision_encoder|mask_decoder).*\.(q_proj|v_proj)"
 

@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from glioma_hf.models.sam import losses
-from glioma_hf.models.sam.network import CellSam, freeze_positions, new_model, small_config
 from glioma_hf.models.sam.preprocess import to_pixels
-from glioma_hf.models.sam.scenes import SceneTiles, draw_scenes
+from glioma_hf.models.sam.pretrain_tiles import SceneTiles, draw_scenes
+from glioma_hf.models.sam.sam import CellSam, freeze_positions, new_model, small_config
 
 
 class PretrainConfig(BaseModel):

@@ -26,10 +26,10 @@ from glioma_hf.instances import Instances
 from glioma_hf.models.sam import losses
 from glioma_hf.models.sam.adapter_card import SCORES_FILE, adapter_card
 from glioma_hf.models.sam.cell_model import CellModel
-from glioma_hf.models.sam.crops import CELL, PADDING, CellCrops, CropSettings
 from glioma_hf.models.sam.generate import has_fast_bfloat16
 from glioma_hf.models.sam.lora import LoraSettings, add_adapter
-from glioma_hf.models.sam.trainer import (
+from glioma_hf.models.sam.prompt_crops import CELL, PADDING, CellCrops, CropSettings
+from glioma_hf.models.training import (
     CHECKPOINTS,
     SCORE,
     CellTrainer,

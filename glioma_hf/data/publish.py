@@ -1,0 +1,94 @@
+"""Publishing a prepared data set: the tree of files that `glioma_hf.hub.push` brings to the Hub."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from glioma_hf.data import statistics
+from glioma_hf.data.card import card
+from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.images import decode_image, to_uint8
+from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, all_objects, read_prepared
+from glioma_hf.data.sources import get_source
+from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
+from glioma_hf.errors import InputError
+
+Progress = Callable[[str], None]
+# Okabe and Ito's palette, what shows on grey.
+PREVIEW_COLOURS = {
+    "cell": ("yellow", (240, 228, 66)),
+    "cell_a": ("sky blue", (86, 180, 233)),
+    "cell_b": ("orange", (230, 159, 0)),
+    "soma": ("green", (0, 158, 115)),
+    "nucleus": ("sky blue", (86, 180, 233)),
+}
+PREVIEW_SIDE = 1600  # pixels of the preview's longer side
+
+
+def build_tree(
+    folder: str | Path, out: Path, repo: str = "THIS_FOLDER", progress: Progress = lambda line: None
+) -> list[str]:
+    """What goes to the Hub, into the empty folder `out`: Parquet, provenance, figures and the card that shows them.
+
+    Args:
+        folder: made by `prepare`; its files are taken as they are.
+        repo: the name by which the card's example opens the data set.
+
+    Returns the files' names, sorted. Raises `InputError` where `folder` isn't a prepared data set.
+    """
+    folder = Path(folder)
+    prepared = read_prepared(folder)
+    source = get_source(prepared.source)
+    for name in (PROVENANCE, *(file for split in prepared.splits for file in split.files)):
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(folder / name, target)
+        except OSError as error:
+            raise InputError(f"{folder}: {name} can't be read ({error.strerror}); prepare it again") from None
+    (out / "figures").mkdir()
+    pictures = {}
+    shown = next((s for s in prepared.splits if sum(s.objects.values())), None)
+    if shown is not None:
+        progress(f"drawing a preview of {shown.name}")
+        _draw_preview(folder, shown).save(out / "figures" / "preview.png")
+        pictures["figures/preview.png"] = f"Polygons over an image of {shown.name}: {_legend(shown)}."
+        objects = statistics.measure_objects(folder, progress)
+        statistics.plot_figures(objects, out / "figures", source.title)
+        pictures |= {
+            "figures/areas.png": "Areas of the objects.",
+            "figures/shapes.png": "Mean eccentricity (short over long axis) and solidity; discs by mean area.",
+            "figures/solidity.png": "Solidity against eccentricity and area.",
+        }
+    text = card(source, prepared, folder, repo, pictures)
+    (out / "README.md").write_text(text, encoding="utf-8")
+    return sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file() and p.name != ".glioma-hf")
+
+
+def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(folder / split.files[0])
+    rows = (file.read_row_group(i).to_pylist()[0] for i in range(file.num_row_groups))
+    row = next((row for row in rows if row["objects"]), None)
+    if row is None:
+        raise InputError(f"{folder}: {split.files[0]} holds no objects")
+    instances = all_objects(row)
+    grey = to_uint8(decode_image(row["image"]["bytes"], row["file_name"]))
+    shown = np.repeat(grey[..., None], 3, 2)
+    tint(shown, overlap_map(instances.select(instances.categories != CATEGORIES.index("soma"))) >= 2, OVERLAP)
+    picture = Image.fromarray(shown)
+    colours = [PREVIEW_COLOURS[CATEGORIES[c]][1] for c in instances.categories]
+    draw_outlines(picture, instances, colours, line=max(2, max(picture.size) // 800))
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return picture
+
+
+def _legend(split: PreparedSplit) -> str:
+    named = [f"{name} {PREVIEW_COLOURS[name][0]}" for name, count in split.objects.items() if count]
+    return ", ".join([*named, "overlaps purple"])

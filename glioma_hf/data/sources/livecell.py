@@ -1,0 +1,76 @@
+"""LIVECell: phase-contrast images of eight cell lines, in COCO JSON with its official splits.
+
+Layout, wherever it is nested: `livecell_coco_train.json`, `livecell_coco_val.json`,
+`livecell_coco_test.json` (`annotations/LIVECell/`) and TIFF images below `images/`, whose names begin
+with the cell line (`A172_Phase_C7_1_00d00h00m_1.tif`). The cell line is the column `subset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from glioma_hf.data.images import SUFFIXES
+from glioma_hf.data.sources.archive import Archive
+from glioma_hf.data.sources.base import Source
+from glioma_hf.data.sources.coco import read_coco_rows
+from glioma_hf.data.sources.rows import Part, Repairs, Row, find_split_files
+from glioma_hf.errors import InputError
+
+CELL_LINES = ("A172", "BT474", "BV2", "Huh7", "MCF7", "SHSY5Y", "SkBr3", "SKOV3")
+
+
+def find_parts(archive: Archive) -> list[Part]:
+    """One part per official split. Raises `InputError` where none is found or one is there twice."""
+    said = "livecell_coco_train.json, _val.json or _test.json"
+    return find_split_files(archive, "livecell", r"livecell_coco_(train|val|test)\.json", said)
+
+
+def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
+    """Rows of one split by rising image id. Raises `InputError` as `read_coco_rows`, and for another cell line."""
+    images = [m for m in archive.names if m.lower().endswith(SUFFIXES) and "__MACOSX" not in m]
+    files = {PurePosixPath(member).name: member for member in images}
+
+    def cell_line(file_name: str) -> str:
+        prefix = PurePosixPath(file_name).name.partition("_")[0].lower()
+        for line in CELL_LINES:
+            if line.lower() == prefix:
+                return line
+        raise InputError(
+            f"{archive.path}: {part.name}: {file_name} doesn't begin with a cell line ({', '.join(CELL_LINES)})"
+        )
+
+    yield from read_coco_rows(archive, part, repairs or Repairs(), start, _categories, files, cell_line)
+
+
+def _categories(categories: list[dict[str, Any]], where: str) -> Mapping[int, int]:
+    return {category["id"]: 0 for category in categories}  # all are cells
+
+
+SOURCE = Source(
+    title="LIVECell",
+    homepage="https://sartorius-research.github.io/LIVECell",
+    licence="cc-by-nc-4.0",
+    licence_note="CC BY-NC 4.0, as the data set's page states.",
+    summary=(
+        "Phase-contrast images of eight cell lines (A172, BT474, BV2, Huh7, MCF7, SHSY5Y, SkBr3, SKOV3; column "
+        "`subset`), after Edlund et al., *LIVECell: A large-scale dataset for label-free live cell segmentation*, "
+        "Nature Methods 2021."
+    ),
+    limits=(
+        "One category, `cell`. This reader was tried on generated archives in the layout of LIVECell, not on its own "
+        "files; a split's JSON is read whole, which takes some gigabytes of memory for the training split."
+    ),
+    citation="""@article{edlund2021livecell,
+  title   = {LIVECell: A large-scale dataset for label-free live cell segmentation},
+  author  = {Edlund, Christoffer and Jackson, Timothy R and Khalid, Nabeel and others},
+  journal = {Nature Methods},
+  volume  = {18},
+  pages   = {1038--1045},
+  year    = {2021}
+}""",
+    tags=("phase-contrast",),
+    find_parts=find_parts,
+    read_rows=read_rows,
+)

@@ -1,0 +1,190 @@
+"""Rows, the form that the images of every source take, and what is repaired on the way into it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.images import decode_image, image_size
+from glioma_hf.data.sources.archive import Archive
+from glioma_hf.errors import InputError
+from glioma_hf.instances import Instances
+
+Row = dict[str, Any]  # see `glioma_hf.data.features`
+BOX_MARGIN = 2.0  # pixels by which an annotated box may miss its mask on a side
+LOOSE = 1.0  # pixels by which an outline may leave its image before it is counted as cut
+
+
+@dataclass(frozen=True)
+class Part:
+    """What becomes one split: a COCO file, a folder or an npz of the archive, its subset and its split."""
+
+    name: str
+    subset: str
+    split: str
+
+
+def find_split_files(archive: Archive, subset: str, pattern: str, said: str) -> list[Part]:
+    """One part per official split, by the names of their files.
+
+    Args:
+        pattern: of a base name in lower case; its first group is train, val or test.
+        said: what to say is missing.
+
+    Raises `InputError` where none is found or one is there twice.
+    """
+    found: dict[str, str] = {}
+    for name in archive.names:
+        match = re.fullmatch(pattern, PurePosixPath(name).name.lower())
+        if match and "__MACOSX" not in name:
+            if match[1] in found:
+                raise InputError(f"{archive.path}: both {found[match[1]]} and {name} are {match[1]}; keep one")
+            found[match[1]] = name
+    if not found:
+        some = ", ".join(archive.names[:5]) or "nothing"
+        raise InputError(f"{archive.path}: no {said} in it ({some} ...)")
+    splits = {"train": "train", "val": "validation", "test": "test"}
+    return [Part(found[key], subset, split) for key, split in splits.items() if key in found]
+
+
+class Repairs:
+    """Counts what is put right while reading, by kind, and tells each case by file and object.
+
+    With `strict` the first case is an `InputError` instead.
+
+        >>> repairs = Repairs()
+        >>> repairs.note("objects without pixels left out", "a.json: annotation 7 covers no pixel")
+        >>> dict(repairs.counts)
+        {'objects without pixels left out': 1}
+    """
+
+    def __init__(self, strict: bool = False, tell: Callable[[str], None] = lambda line: None):
+        self.strict, self.tell = strict, tell
+        self.counts: Counter[str] = Counter()
+
+    def note(self, kind: str, message: str) -> None:
+        """One more case of `kind`; raises `InputError` where reading is strict."""
+        if self.strict:
+            raise InputError(f"{message}; without --strict: {kind}")
+        self.counts[kind] += 1
+        self.tell(f"repaired ({kind}): {message}")
+
+
+def read_checked_image(archive: Archive, member: str) -> tuple[bytes, tuple[int, int]]:
+    """An image's own bytes and its (width, height). Raises `InputError` for what `decode_image` refuses.
+
+    It is decoded whole: a damaged image is found here, not in training.
+    """
+    where = f"{archive.path}: {member}"
+    data = archive.read(member)
+    size = image_size(data, where)
+    decode_image(data, where)
+    return data, size
+
+
+def make_row(
+    data: bytes, name: str, size: tuple[int, int], image_id: int, part: Part, objects: list[Row], subset: str = ""
+) -> Row:
+    """A row of encoded image and objects; `size` is (width, height), `subset` the part's unless given."""
+    file_name = PurePosixPath(name).name
+    return {
+        "image": {"bytes": data, "path": file_name},
+        "image_id": image_id,
+        "file_name": file_name,
+        "width": size[0],
+        "height": size[1],
+        "subset": subset or part.subset,
+        "split": part.split,
+        "objects": objects,
+    }
+
+
+def annotated_objects(
+    annotations: Sequence[Mapping[str, Any]],
+    size: tuple[int, int],
+    category_index: Mapping[int, int],
+    where: str,
+    repairs: Repairs,
+) -> list[Row]:
+    """The column `objects` from COCO annotations of one image of `size` (width, height), in their order.
+
+    Boxes and areas that are missing are computed from the mask. Repaired: objects without a pixel in the
+    image are left out; boxes that miss their outline and areas that can't be right are computed anew; outlines
+    that leave the image by over a pixel count as cut at its border, with box and area of what is left. Raises
+    `InputError` that begins with `where` for segmentations that can't be read.
+    """
+    try:
+        instances = Instances.from_coco(annotations, size[::-1], category_index)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    rows = []
+    for i, annotation in enumerate(annotations):
+        name = f"{where}: annotation {annotation['id']}"
+        if instances.areas[i] == 0:
+            repairs.note("objects without pixels left out", f"{name} covers no pixel of the image")
+            continue
+        segmentation = annotation["segmentation"]
+        if isinstance(segmentation, Mapping):
+            polygons, outside = instances.select([i]).to_polygons()[0], False
+        else:
+            polygons = [[float(v) for v in polygon] for polygon in segmentation]
+            outside = any(_leaves(polygon, size) for polygon in polygons)
+        box, area = annotation.get("bbox"), annotation.get("area")
+        if outside:
+            repairs.note("outlines cut at the image's border", f"{name} reaches out of the image")
+            box = area = None
+        if box is not None and not _fits(box, instances.boxes[i]):
+            repairs.note("boxes computed anew", f"{name} has the box {box}, its outline {instances.boxes[i].tolist()}")
+            box = None
+        if area is not None and not (_number(area) and area > 0):
+            repairs.note("areas computed anew", f"{name} has the area {area}")
+            area = None
+        rows.append(
+            {
+                "id": annotation["id"],
+                "category": int(instances.categories[i]),
+                "segmentation": polygons,
+                "bbox": [float(v) for v in (instances.boxes[i] if box is None else box)],
+                "area": float(instances.areas[i] if area is None else area),
+            }
+        )
+    return rows
+
+
+def labelled_objects(labels: np.ndarray, category: str = "cell", first_id: int = 0) -> list[Row]:
+    """The column `objects` from a label map (H, W), by rising label; ids are the labels plus `first_id`.
+
+    The polygons give the label map's pixels back exactly.
+    """
+    instances = Instances.from_label_map(labels)
+    index = CATEGORIES.index(category)
+    columns = (instances.ids, instances.to_polygons(), instances.boxes.tolist(), instances.areas)
+    return [
+        {"id": int(i) + first_id, "category": index, "segmentation": polygons, "bbox": box, "area": float(area)}
+        for i, polygons, box, area in zip(*columns, strict=True)
+    ]
+
+
+def _leaves(polygon: list[float], size: tuple[int, int]) -> bool:
+    x, y = polygon[0::2], polygon[1::2]
+    return min(x) < -LOOSE or min(y) < -LOOSE or max(x) > size[0] + LOOSE or max(y) > size[1] + LOOSE
+
+
+def _fits(box: Any, true: np.ndarray) -> bool:
+    """Whether an annotated box misses the mask's own by no more than `BOX_MARGIN` pixels on any side."""
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(_number, box)):
+        return False
+    sides = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
+    return bool((np.abs(sides - [true[0], true[1], true[0] + true[2], true[1] + true[3]]) <= BOX_MARGIN).all())
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

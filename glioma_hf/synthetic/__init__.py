@@ -1,0 +1,1 @@
+"""Synthetic phase-contrast scenes, and archives of them in the Glioma C6 layout."""

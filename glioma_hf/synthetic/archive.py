@@ -1,0 +1,115 @@
+"""An archive in the Glioma C6 layout, of generated images: same folders, same COCO files, other pixels."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tifffile
+from pydantic import BaseModel, ConfigDict, Field
+
+from glioma_hf.files import new_file
+from glioma_hf.instances import Instances
+from glioma_hf.synthetic.scenes import Scene, SceneConfig, generate_scene
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same for every member, so that the same seed gives the same bytes
+_SPEC = [
+    {"id": 1, "name": "Cell A", "supercategory": "cell"},
+    {"id": 2, "name": "Cell B", "supercategory": "cell"},
+    {"id": 3, "name": "Soma", "supercategory": "cell_part"},
+]
+_GEN = [{"id": 1, "name": "Cell", "supercategory": "cell"}]
+_IDS = {"cell_a": 1, "cell_b": 2, "soma": 3}
+
+
+class SyntheticArchiveConfig(BaseModel):
+    """How many images of what kind; the true data set has 30, 4, 11 and 30 of 2592 x 1944 pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int = Field(4, ge=0)
+    valid: int = Field(2, ge=0)
+    test: int = Field(2, ge=0)
+    gen: int = Field(2, ge=0)
+    scene: SceneConfig = SceneConfig()
+
+
+def write_synthetic_archive(
+    out: str | Path,
+    seed: int = 0,
+    config: SyntheticArchiveConfig | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write a zip in the layout of the Glioma C6 archive; the same seed and config give the same bytes.
+
+    Spec images carry type A and B cells and somata, gen images plain cells, drawn under conditions that
+    vary more. Raises `InputError` where `out` can't be written.
+    """
+    config = config or SyntheticArchiveConfig()
+    with new_file(out) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for number, (split, count) in enumerate(
+            (("train", config.train), ("valid", config.valid), ("test", config.test))
+        ):
+            if count:
+                folder = f"dataset/spec/{split}"
+                scenes = (generate_scene((seed, number, i), config.scene) for i in range(count))
+                _write_part(archive, folder, split, scenes, _SPEC, progress)
+        if config.gen:
+            varied = config.scene.model_copy(update={"scale": (0.8, 2.0), "halo": (2.5, 10.0), "noise": (1.0, 6.0)})
+            scenes = (generate_scene((seed, 3, i), varied) for i in range(config.gen))
+            _write_part(archive, "dataset/gen", "gen", scenes, _GEN, progress)
+
+
+def _write_part(
+    archive: zipfile.ZipFile,
+    folder: str,
+    name: str,
+    scenes: Iterator[Scene],
+    categories: list[dict[str, Any]],
+    progress: Callable[[str], None],
+) -> None:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, scene in enumerate(scenes, start=1):
+        file_name = f"{name}_{number:03}.tif"
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, scene.image, photometric="minisblack", metadata=None, software=False)
+        _write(archive, f"{folder}/images/{file_name}", buffer.getvalue())
+        height, width = scene.image.shape
+        images.append({"id": number, "file_name": file_name, "width": width, "height": height})
+        annotations += _annotations(scene, number, len(annotations) + 1, typed=len(categories) > 1)
+        progress(f"{folder}/images/{file_name}")
+    coco = {
+        "info": {"description": "Generated phase-contrast images in the layout of Glioma C6; not Glioma C6"},
+        "licenses": [],
+        "categories": categories,
+        "images": images,
+        "annotations": annotations,
+    }
+    _write(archive, f"{folder}/anno_{name}.json", json.dumps(coco).encode())
+
+
+def _annotations(scene: Scene, image_id: int, first_id: int, typed: bool) -> list[dict[str, Any]]:
+    kept = [o for o in scene.objects if typed or o.category != "soma"]
+    polygons = [o.outline.ravel().tolist() for o in kept]
+    instances = Instances.from_polygons([[p] for p in polygons], scene.image.shape)
+    return [
+        {
+            "id": first_id + i,
+            "image_id": image_id,
+            "category_id": _IDS[item.category] if typed else 1,
+            "segmentation": [polygon],
+            "bbox": instances.boxes[i].tolist(),
+            "area": float(instances.areas[i]),
+            "iscrowd": 0,
+        }
+        for i, (item, polygon) in enumerate(zip(kept, polygons, strict=True))
+    ]
+
+
+def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED, compresslevel=1)

@@ -1,0 +1,1 @@
+"""What a command does, for any family of models."""
