@@ -32,20 +32,20 @@ from glioma_hf.metrics.matching import count
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import LoraSettings, add_adapter, load_base
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
-from glioma_hf.models.sam.prompt_crops import CELL, PADDING, CellCrops, CropSettings
+from glioma_hf.models.sam.prompt_crops import CELL, PADDING, PromptCrops, PromptCropSettings
 from glioma_hf.models.sam.train import QUICK, training_loss, trimmed_batch
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
 WAYS = ("centres", "grid", "pipeline", "segment-anything")
 SCENE = SceneConfig(width=2592, height=1944, cells_per_megapixel=(60, 60), scale=(1.0, 1.0))
-OURS = GenerationSettings(score_threshold=0.6)
+OURS = GenerationSettings(pred_iou_thresh=0.6)
 PEERS = {
-    "score": OURS.score_threshold,
-    "stability": OURS.stability_threshold,
-    "offset": OURS.stability_offset,
+    "score": OURS.pred_iou_thresh,
+    "stability": OURS.stability_score_thresh,
+    "offset": OURS.stability_score_offset,
     "nms": 0.5,  # of boxes
     "layers": 3,
-    "point_batch": 64,
+    "points_per_batch": 64,
 }
 
 
@@ -132,8 +132,8 @@ def compare_training(runs: int) -> None:
     """Seconds of loss and gradients: our batch, and an image at a time."""
     scene = generate_scene(3, SceneConfig(width=512, height=512, cells_per_megapixel=(120, 120)))
     recipe = QUICK.model_copy(update={"lora": LoraSettings(rank=QUICK.lora.rank, dropout=0.0), "seed": 1})
-    crops = CropSettings(scale=recipe.scale, most_cells=recipe.most_cells)
-    dataset = CellCrops([(scene.image, scene.instances())], recipe.batch, crops)
+    crops = PromptCropSettings(scale=recipe.scale, max_cells=recipe.max_cells)
+    dataset = PromptCrops([(scene.image, scene.instances())], recipe.batch, crops)
     items = [dataset[i] for i in range(recipe.batch)]
     adapted = add_adapter(load_base(), recipe.lora)
     model = adapted.get_base_model()

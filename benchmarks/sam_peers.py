@@ -125,7 +125,7 @@ def pipeline_masks(model: CellSam, grey: np.ndarray, options: dict[str, Any]) ->
     picture = Image.fromarray(np.round(grey * 255).astype(np.uint8)).convert("RGB")
     found = transformers_pipeline(model)(
         picture,
-        points_per_batch=options["point_batch"],
+        points_per_batch=options["points_per_batch"],
         points_per_crop=options["points"],
         crops_n_layers=options["layers"],
         pred_iou_thresh=options["score"],
@@ -144,7 +144,7 @@ def segment_anything_masks(model: CellSam, grey: np.ndarray, options: dict[str, 
     generator = SamAutomaticMaskGenerator(
         segment_anything_model(model),
         points_per_side=options["points"],
-        points_per_batch=options["point_batch"],
+        points_per_batch=options["points_per_batch"],
         pred_iou_thresh=options["score"],
         stability_score_thresh=options["stability"],
         stability_score_offset=options["offset"],

@@ -126,7 +126,7 @@ def evaluate(
     flattened: Annotated[bool, typer.Option("--flattened", help="Score without overlaps (Table 4).")] = False,
     border: Annotated[int, typer.Option(min=0, help="Pixels of frame whose objects are left out.")] = 2,
     ignore_border: Annotated[bool, typer.Option(help="What matches a left-out object isn't counted either.")] = False,
-    smallest_area: Annotated[int, typer.Option(min=0, help="Objects of fewer pixels are left out.")] = 0,
+    min_area: Annotated[int, typer.Option(min=0, help="Objects of fewer pixels are left out.")] = 0,
     extra: Annotated[list[str], typer.Option(help="curve, panoptic, image_means, interval, best_match ...")] = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for scores.json, scores.csv and matches.csv.")] = None,
@@ -149,7 +149,7 @@ def evaluate(
         "mode": "flattened" if flattened else "overlapping",
         "border": border,
         "border_rule": "ignore" if ignore_border else "exclude",
-        "smallest_area": smallest_area,
+        "min_area": min_area,
     }
     chosen = ScoringOptions(**options)  # type: ignore[arg-type]
     wanted = read_references(references, split)

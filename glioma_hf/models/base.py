@@ -1,30 +1,188 @@
-"""What every model here is: an image in, `Instances` out."""
+"""What every model here is: a segmenter, and the family that it belongs to.
+
+Nothing here needs torch: a family may compute by whatever it likes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
+from glioma_hf.progress import OnProgress, ignore
 
-Progress = Callable[[float], None]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LabelledPixels = tuple[np.ndarray, Instances]  # an image (H, W[, channels]) and its references; overlaps are kept
 
 
-def no_progress(share: float) -> None:
-    """Takes the share of the work that is done, and says nothing."""
+class Settings(BaseModel):
+    """How a segmenter predicts, its thresholds among them; kept as `thresholds.json` beside a saved model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@runtime_checkable
-class Segmenter(Protocol):
-    """Anything that finds instances in an image."""
+class Recipe(BaseModel):
+    """How a family's models are trained: every number, so that a file of them repeats a run."""
 
-    def segment(self, image: np.ndarray, progress: Progress = no_progress) -> Instances:
-        """Instances, with scores, of one image.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+
+
+class TrainerRecipe(Recipe):
+    """The numbers of a recipe that `models.training.fit` reads."""
+
+    batch: int = Field(4, ge=1)
+    accumulation: int = Field(1, ge=1)  # batches whose gradients make one step
+    learning_rate: float = Field(1e-3, gt=0)  # the peak of one cycle
+    warmup_ratio: float = Field(0.3, ge=0, le=1)  # of the steps, in which the learning rate rises
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bfloat16 where the device multiplies in it
+    check_every: int = Field(20, ge=1)  # steps from checkpoint to checkpoint, and to validation where that is asked for
+    patience: int = Field(0, ge=0)  # checks without a better validation score before training ends; 0: never ends early
+
+
+class Segmenter(ABC):
+    """A model that finds the instances of an image; they may overlap.
+
+    Example:
+        segmenter = load_segmenter("embedded")
+        cells = segmenter.segment(read_image("cells.tif"))
+    """
+
+    settings: Any  # a `Settings` of its family
+
+    @abstractmethod
+    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+        """Instances, with scores, of one image, best score first.
 
         Args:
             image: (H, W) or (H, W, channels), any numeric type.
-            progress: called with the share of the work done, 0 ... 1; may raise to stop the work.
+            on_progress: called with how much is done; what it raises stops the work.
         """
-        ...
+
+    @property
+    @abstractmethod
+    def score_threshold(self) -> float:
+        """The score from which an instance is kept, 0 ... 1."""
+
+    @abstractmethod
+    def with_score_threshold(self, threshold: float) -> Self:
+        """The same model with another score threshold."""
+
+    @abstractmethod
+    def for_diameter(self, diameter: float) -> Self:
+        """The same model for images whose cells are about `diameter` pixels across."""
+
+    def with_settings(self, **changes: Any) -> Self:
+        """The same model, predicting by other settings. Raises `InputError` that names the setting."""
+        other = copy.copy(self)
+        other.settings = check_settings(type(self.settings), {**self.settings.model_dump(), **changes}, "the settings")
+        return other
+
+
+class PixelSegmenter(ABC):
+    """A model that says of each pixel how likely it is foreground, and tells no instances apart."""
+
+    settings: Any
+
+    @abstractmethod
+    def probability(self, image: np.ndarray, on_progress: OnProgress = ignore) -> np.ndarray:
+        """float32 (H, W), 0 ... 1, of an image (H, W) or (H, W, channels) of any numeric type."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a training runs, whatever is trained.
+
+    Attributes:
+        work: folder for the log (`log.jsonl`) and `checkpoints`; nothing is written without it. Where it holds
+            checkpoints of a run that was broken off, that run goes on from the last, to the same weights on a CPU.
+        on_progress: told after each optimizer step of the step, the number of steps and the loss.
+        validate: score of the model, higher is better; asked at each check if the recipe has patience and there is
+            a `work` folder. The best model is then the result.
+        workers: processes that prepare crops; 0 inside servers, whose threads a fork doesn't bear.
+        tensorboard: write events for TensorBoard into `work` as well.
+    """
+
+    work: Path | None = None
+    on_progress: OnProgress = ignore
+    validate: Callable[[Any], float] | None = None
+    workers: int = 1
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that are trained, saved and loaded in one way: one folder of `glioma_hf.models`.
+
+    Attributes:
+        name: by which it is called, in FAMILIES and before a colon ("sam:facebook/sam-vit-base").
+        title: its name for people, in cards.
+        summary: Markdown for the card of a saved model, one paragraph, from (base, recipe).
+        bases: names of models to start from that come with an installation; the first is the default.
+        recipe, settings: the types of its recipes and of its segmenters' settings.
+        recipes: folder of its named recipes, `NAME.json` each; `default_recipe` is one of them.
+        weights: files that hold a saved model, beside those that all families share.
+        load: segmenter of a base by name, or of a base with the weights saved in a folder.
+        train: a segmenter trained from a base by name, on images, by a recipe; in a `Run`, whose `validate` is
+            given a segmenter.
+        save: writes a trained segmenter's `weights` into a folder; takes the base's name too.
+        tune: the segmenter with the settings of the highest AP at IoU 0.5 on validation images, and that AP.
+        tags, library: of a saved model's card, for the Hub.
+    """
+
+    name: str
+    title: str
+    summary: Callable[[str, Any], str]
+    bases: tuple[str, ...]
+    recipe: type[Recipe]
+    settings: type[Settings]
+    recipes: Path
+    default_recipe: str
+    weights: tuple[str, ...]
+    load: Callable[[str, Path | None], Segmenter]
+    train: Callable[[str, Sequence[LabelledPixels], Any, Run], Segmenter]
+    save: Callable[[Segmenter, Path, str], None]
+    tune: Callable[[Segmenter, Sequence[LabelledPixels], OnProgress], tuple[Segmenter, float]]
+    tags: tuple[str, ...] = field(default=())
+    library: str = "glioma_hf"
+
+    def recipe_names(self) -> list[str]:
+        """Names of the recipes that come with the family, the default first."""
+        names = sorted(file.stem for file in self.recipes.glob("*.json"))
+        return sorted(names, key=lambda name: name != self.default_recipe)
+
+    def read_recipe(self, name: str | Path | None = None) -> Any:
+        """A recipe by name, or from a JSON file; what a file leaves out is as the recipe's type has it.
+
+        Raises `InputError` for a name that isn't known and a file that isn't a recipe of this family.
+        """
+        name = str(name or self.default_recipe)
+        known = self.recipe_names()
+        path = self.recipes / f"{name}.json" if name in known else Path(name)
+        try:
+            return self.recipe.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError:
+            raise InputError(f"the recipe {name!r} isn't known; it is {', '.join(known)} or a JSON file") from None
+        except ValueError as error:
+            raise InputError(f"{name}: not a recipe of {self.title} ({' '.join(str(error).split()[:20])})") from None
+
+
+def check_settings(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    """Settings of a type from values. Raises `InputError` that begins with `where` and names the setting."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "they"
+        raise InputError(f"{where}: {name}: {first['msg']}") from None

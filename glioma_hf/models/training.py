@@ -1,67 +1,136 @@
-"""transformers' `Trainer` as LoRA on SAM needs it: the loss, the schedule, validation by a score, checkpoints."""
+"""Training that families share: transformers' `Trainer` with a loss of ours, checkpoints, resume, early stop, a log."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from peft import PeftModel
 from torch import Tensor
-from transformers import Trainer, TrainerCallback
+from torch.utils.data import Dataset
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from glioma_hf.models.sam.prompt_crops import CELL, PADDING
+from glioma_hf.errors import InputError, WorkStopped
+from glioma_hf.models.base import Run, TrainerRecipe
+from glioma_hf.models.device import has_fast_bfloat16
+from glioma_hf.progress import OnProgress, Progress
 
 CHECKPOINTS = "checkpoints"  # under the work folder
+LOG = "log.jsonl"
 SCORE = "eval_score"
 
-Report = Callable[[int, int, float], None]  # step, steps, loss
+Loss = Callable[[Any, dict[str, Tensor]], Tensor]  # of the model and a batch, with gradient
+Save = Callable[[Any, str], None]  # the model's weights into a folder
 
 
-class CellTrainer(Trainer):
-    """A `Trainer` of a `CellModel` with an adapter.
+@dataclass(frozen=True)
+class Trainable:
+    """What a family trains.
 
-    Args:
-        loss: of the model's outputs and the batch.
-        warm_up: share of the steps in which the learning rate rises.
-        validate: score of the adapter, asked in the first process alone.
+    Attributes:
+        model: a module; trained in place.
+        dataset: of `steps` x batch x accumulation items.
+        steps: of the optimizer.
+        loss: of the model and a batch.
+        save: writes the model's weights into a checkpoint's folder.
+        collate: a batch from items.
+        label: the batch's entry that holds what is learned.
+        on_memory: what else than the batch may be lowered where memory runs out.
     """
 
+    model: Any
+    dataset: Dataset
+    steps: int
+    loss: Loss
+    save: Save
+    collate: Callable[[list[Any]], dict[str, Tensor]]
+    label: str
+    on_memory: str = ""
+
+
+def fit(trainable: Trainable, recipe: TrainerRecipe, run: Run) -> None:
+    """Train a model in place; see `Run` for what is written, resumed and told.
+
+    Under `accelerate launch` the batch is shared out among the processes, the result is that of one. `run.validate`
+    is given the model.
+
+    Raises `InputError` for a batch that the processes can't share; `WorkStopped`, which leaves the checkpoints, where
+    memory runs out or the loss isn't finite.
+    """
+    device = next(trainable.model.parameters()).device
+    state = PartialState(cpu=device.type == "cpu")
+    if recipe.batch % state.num_processes:
+        raise InputError(f"a batch of {recipe.batch} can't be shared out among {state.num_processes} processes")
+    validate = run.validate if run.work is not None and recipe.patience else None
+    if run.tensorboard:
+        _prepare_tensorboard(run.work)
+    log = None if run.work is None else Path(run.work) / LOG
+    callbacks: list[TrainerCallback] = [Reporter(run.on_progress, trainable.steps, log)]
+    if validate is not None:
+        callbacks.append(EarlyStoppingCallback(recipe.patience))
+    trainer = FamilyTrainer(
+        trainable,
+        recipe.warmup_ratio,
+        validate,
+        model=trainable.model,
+        args=_arguments(trainable, recipe, run, device, state.num_processes, validate is not None),
+        train_dataset=trainable.dataset,
+        eval_dataset=trainable.dataset if validate is not None else None,
+        data_collator=trainable.collate,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = None if run.work is None else last_checkpoint(run.work)
+    try:
+        trainer.train(resume_from_checkpoint=last)
+    except FloatingPointError as error:
+        raise WorkStopped(f"{error}; {_kept(run.work)}") from None
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise WorkStopped(
+            f"memory ran out in training: lower the recipe's batch ({recipe.batch}) and raise its accumulation "
+            f"({recipe.accumulation}) as much{trainable.on_memory}; {_kept(run.work)}"
+        ) from None
+
+
+class FamilyTrainer(Trainer):
+    """A `Trainer` whose loss, weights' files and validation score a family gives; see `fit`."""
+
     def __init__(
-        self,
-        loss: Callable[[dict[str, Tensor], dict[str, Tensor]], Tensor],
-        warm_up: float,
-        validate: Callable[[PeftModel], float] | None,
-        **kwargs: Any,
+        self, trainable: Trainable, warmup_ratio: float, validate: Callable[[Any], float] | None, **kwargs: Any
     ):
         super().__init__(**kwargs)
-        self.loss, self.warm_up, self.validate = loss, warm_up, validate
+        self.trainable, self.warmup_ratio, self.validate = trainable, warmup_ratio, validate
         self.model_accepts_loss_kwargs = False  # or the loss wouldn't be divided by the accumulated batches
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of one batch. Raises FloatingPointError where it isn't finite."""
-        kind = inputs["kind"]
-        outputs = model(tiles=inputs["tiles"], points=inputs["points"], asked=kind != PADDING, drawn=kind == CELL)
-        loss = self.loss(outputs, inputs)
+        loss = self.trainable.loss(model, inputs)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss isn't finite at step {self.state.global_step}; lower the learning rate")
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {}) if return_outputs else loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """One cycle, as CellSeg1 has it."""
+        """One cycle: up to the learning rate, then down."""
         total = num_training_steps + 1
         self.lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer or self.optimizer,
             self.args.learning_rate,
             total_steps=total,
-            pct_start=min(1.0, max(self.warm_up, 2 / total)),  # a warm-up of no step divides by zero
+            pct_start=min(1.0, max(self.warmup_ratio, 2 / total)),  # a warm-up of no step divides by zero
             cycle_momentum=False,
         )
         self._created_lr_scheduler = True
@@ -81,16 +150,14 @@ class CellTrainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = output_dir or self.args.output_dir
-        # SAM has no word embeddings; with "auto" `peft` would ask the Hub.
-        self.accelerator.unwrap_model(self.model).save_pretrained(folder, save_embedding_layers=False)
+        self.trainable.save(self.accelerator.unwrap_model(self.model), output_dir or self.args.output_dir)
 
 
 class Reporter(TrainerCallback):
     """Tells of each step and keeps the log, a JSON object a line."""
 
-    def __init__(self, report: Report, steps: int, log: Path | None):
-        self.report, self.steps, self.log = report, steps, log
+    def __init__(self, on_progress: OnProgress, steps: int, log: Path | None):
+        self.on_progress, self.steps, self.log = on_progress, steps, log
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Cut what a broken-off run wrote after its last checkpoint."""
@@ -103,7 +170,7 @@ class Reporter(TrainerCallback):
         if not logs or not state.is_world_process_zero or not ({"loss", SCORE} & set(logs)):
             return
         if "loss" in logs:
-            self.report(state.global_step, self.steps, float(logs["loss"]))
+            self.on_progress(Progress(done=state.global_step, total=self.steps, loss=float(logs["loss"])))
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a") as file:
@@ -125,6 +192,56 @@ def last_checkpoint(work: str | Path) -> str | None:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _arguments(
+    trainable: Trainable, recipe: TrainerRecipe, run: Run, device: torch.device, processes: int, validated: bool
+) -> TrainingArguments:
+    """The recipe in the words of `Trainer`."""
+    checked: dict[str, Any] = {"save_strategy": "no"}
+    if run.work is not None:
+        checked = {"save_strategy": "steps", "save_steps": recipe.check_every}
+    if validated:
+        checked |= {
+            "eval_strategy": "steps",
+            "eval_steps": recipe.check_every,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": SCORE,
+            "restore_callback_states_from_checkpoint": True,
+        }
+    return TrainingArguments(
+        output_dir=str(Path(run.work or tempfile.gettempdir()) / CHECKPOINTS),  # is made, if only to stay empty
+        max_steps=trainable.steps,
+        per_device_train_batch_size=recipe.batch // processes,
+        gradient_accumulation_steps=recipe.accumulation,
+        learning_rate=recipe.learning_rate,
+        bf16=has_fast_bfloat16(device) if recipe.precision == "auto" else recipe.precision == "bf16",
+        use_cpu=device.type == "cpu",
+        dataloader_num_workers=run.workers,
+        dataloader_pin_memory=device.type != "cpu",
+        remove_unused_columns=False,
+        label_names=[trainable.label],
+        max_grad_norm=1.0,
+        logging_steps=1,
+        save_total_limit=2,
+        ddp_find_unused_parameters=False,
+        report_to=["tensorboard"] if run.tensorboard else [],
+        disable_tqdm=True,
+        seed=recipe.seed,
+        log_level="error",
+        **checked,
+    )
+
+
+def _kept(work: str | Path | None) -> str:
+    last = None if work is None else last_checkpoint(work)
+    return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+
+
+def _prepare_tensorboard(work: str | Path | None) -> None:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InputError("TensorBoard isn't installed; pip install tensorboard, or leave its log out")
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(work or ".") / "tensorboard")
 
 
 def _step(row: str) -> int:

@@ -38,7 +38,7 @@ LOWEST = 0.1  # score from which cells are kept for the slider
 
 def segment_image(segmenter: SamSegmenter, pixels: np.ndarray, tell: Any = lambda share: None) -> Instances:
     """Cells of any score from `LOWEST` on, best first; those above a score are what that threshold gives."""
-    floor = segmenter.settings.model_copy(update={"score_threshold": LOWEST})
+    floor = segmenter.settings.model_copy(update={"pred_iou_thresh": LOWEST})
     found = keep_best(SamSegmenter(segmenter.model, floor).candidates(pixels, tell), floor)
     return numbered(found)
 
@@ -67,7 +67,7 @@ def find_cells(
             yield None, gr.skip(), f"Looking at the image: {news:.0%}", None
         else:
             cells = news
-    threshold = max(segmenter.settings.score_threshold, LOWEST)
+    threshold = max(segmenter.settings.pred_iou_thresh, LOWEST)
     state = {"image": pixels, "cells": cells, "name": name.lower().replace(" ", "_"), "pixel": pixel_size or 0.0}
     state["folder"] = str(new_folder())
     shown = payload(pixels, cells, pixel_size=pixel_size or 0.0, threshold=threshold)
@@ -100,19 +100,19 @@ def files_at(state: dict | None, event: gr.EventData) -> list[str] | None:
     return write_files(state, float(event.threshold))
 
 
-def api(image: str, score_threshold: float = 0.0) -> dict[str, Any]:
+def api(image: str, pred_iou_thresh: float = 0.0) -> dict[str, Any]:
     """Segment one image with the embedded model.
 
     Args:
         image: TIFF, PNG, JPEG or BMP, 8 or 16 bit.
-        score_threshold: cells of lower scores are left out; 0 for the model's own threshold.
+        pred_iou_thresh: cells of lower scores are left out; 0 for the model's own threshold.
 
     Returns a dict of `width`, `height` and `results`, a list of COCO results.
     """
     pixels = read_upload(image)
     segmenter = choose_model(EMBEDDED, "", None, "", None)
     cells = segment_image(segmenter, pixels)
-    cells = cells.select(cells.scores >= (score_threshold or segmenter.settings.score_threshold))
+    cells = cells.select(cells.scores >= (pred_iou_thresh or segmenter.settings.pred_iou_thresh))
     return {"width": cells.size[1], "height": cells.size[0], "results": cells.to_coco(1, [1])}
 
 

@@ -217,6 +217,6 @@ def test_bad_input(adapter, tmp_path, archive):
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(InputError, match="give the base it was made for"):
         open_segmenter(str(tmp_path / "other"), adapter)
-    (adapter / "generation.json").write_text('{"score_threshold": 4}')
+    (adapter / "generation.json").write_text('{"pred_iou_thresh": 4}')
     with pytest.raises(InputError, match=r"generation\.json: the thresholds can't be read"):
         open_segmenter(adapter=adapter)

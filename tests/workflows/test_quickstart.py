@@ -16,7 +16,7 @@ from glioma_hf.models.sam.lora import load_adapter, load_base
 from glioma_hf.models.sam.train import QUICK
 from glioma_hf.workflows.quickstart import quickstart
 
-BRIEF = QUICK.model_copy(update={"epochs": 1, "tiles_per_image": 8, "batch": 2, "most_cells": 6})
+BRIEF = QUICK.model_copy(update={"epochs": 1, "tiles_per_image": 8, "batch": 2, "max_cells": 6})
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 A grid of points asks mostly background. A light head reads the image embedding and gives a heat map of
 cell cores at twice its resolution; its peaks are the prompts. It is one more module of the model, so
 that `peft` trains and stores it with an adapter (`modules_to_save`). A checkpoint without the head
-(any `facebook/sam-vit-*` or `facebook/sam2*`) loads as well; it is then asked on a grid until the head is trained.
+(any `facebook/sam-vit-*` or `facebook/sam2*`) loads as well; it is then prompted on a grid until the head is trained.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CellModel(Module):
         Args:
             tiles: contrast-raised grey tiles (B, S, S); then also
             points: (B, P, 2) prompts,
-            asked: bool (B, P), those that are no padding, and
+            prompted: bool (B, P), those that are no padding, and
             drawn: bool (B, P), those of them whose masks are wanted.
 
         Returns with `tiles`: a dict of `heat` (B, S/4, S/4), `quality` (B, P), 0 for padding, and `logits`
@@ -65,10 +65,10 @@ class CellModel(Module):
         if tiles is None:
             return super().forward(*args, **kwargs)
         embedding = self.encode(to_pixels(tiles))
-        asked, drawn = kwargs["asked"], kwargs["drawn"]
-        tokens, features, quality = self.attend(embedding, kwargs["points"], asked)
-        chosen = drawn[asked]
-        spread = torch.zeros_like(asked, dtype=quality.dtype).masked_scatter(asked, quality)
+        prompted, drawn = kwargs["prompted"], kwargs["drawn"]
+        tokens, features, quality = self.attend(embedding, kwargs["points"], prompted)
+        chosen = drawn[prompted]
+        spread = torch.zeros_like(prompted, dtype=quality.dtype).masked_scatter(prompted, quality)
         return {
             "heat": self.centre_head(embedding),
             "quality": spread,
@@ -92,18 +92,20 @@ class CellModel(Module):
         return masks.reshape(b, p, *masks.shape[-2:]), quality
 
     @abstractmethod
-    def attend(self, embedding: Tensor, points: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def attend(
+        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder, for every point: what decides whether its mask is worth drawing.
 
         Returns the mask token (B, P, C), the image features seen from each point (B, P, h * w, E) and
-        the predicted IoU (B, P); with `asked`, bool (B, P), of the K points asked alone, without the axis B.
+        the predicted IoU (B, P); with `prompted`, bool (B, P), of the K points prompted alone, without the axis B.
         `upscale` turns the first two into a mask.
         """
 
-    def _ask(self, own: Tensor, image: Tensor, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _ask(self, own: Tensor, image: Tensor, points: Tensor, prompted: Tensor | None) -> tuple[Tensor, Tensor]:
         """The decoder's transformer on its `own` tokens (T, C), an image (B, C, h, w) and points (B, P, 2).
 
-        Returns tokens (B, P, T', C), the own ones first, and image features (B, P, h * w, C); see `attend` for `asked`.
+        Returns tokens (B, P, T', C), the own ones first, and image features (B, P, h * w, C); see `attend` for `prompted`.
         """
         b, p = points.shape[:2]
         labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
@@ -112,8 +114,8 @@ class CellModel(Module):
         position = self.get_image_wide_positional_embeddings().to(image.dtype)
         image = (image + dense[:b].to(image.dtype)).flatten(2).transpose(1, 2)
         position = position.flatten(2).transpose(1, 2)
-        tokens, features = two_way(self.mask_decoder.transformer, tokens, image, position, asked)
-        return (tokens, features) if asked is None else (tokens[:, 0], features[:, 0])
+        tokens, features = two_way(self.mask_decoder.transformer, tokens, image, position, prompted)
+        return (tokens, features) if prompted is None else (tokens[:, 0], features[:, 0])
 
     @abstractmethod
     def upscale(self, tokens: Tensor, features: Tensor) -> Tensor:

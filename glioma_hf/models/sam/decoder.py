@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def two_way(
-    transformer: Any, tokens: Tensor, image: Tensor, position: Tensor, asked: Tensor | None = None
+    transformer: Any, tokens: Tensor, image: Tensor, position: Tensor, prompted: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Tokens and image features after the transformer.
 
@@ -23,15 +23,15 @@ def two_way(
         tokens: (B, P, T, C), for each of P points.
         image: (B, N, C), the embedding of each image.
         position: (1, N, C), that of its places.
-        asked: bool (B, P), the K points that are no padding; without it all are.
+        prompted: bool (B, P), the K points that are no padding; without it all are.
 
-    Returns tokens (B, P, T, C) and the image as seen from each point (B, P, N, C); with `asked` (K, 1, T, C) and
+    Returns tokens (B, P, T, C) and the image as seen from each point (B, P, N, C); with `prompted` (K, 1, T, C) and
     (K, 1, N, C).
     """
     first, seen, places = tokens, image[:, None], position[:, None]
     for number, layer in enumerate(transformer.layers):
-        if number == 1 and asked is not None:
-            tokens, first, seen = tokens[asked][:, None], first[asked][:, None], seen[asked][:, None]
+        if number == 1 and prompted is not None:
+            tokens, first, seen = tokens[prompted][:, None], first[prompted][:, None], seen[prompted][:, None]
         query = tokens if number == 0 else tokens + first
         changed = attention(layer.self_attn, query, query, tokens)
         tokens = layer.layer_norm1(changed if number == 0 else tokens + changed)

@@ -15,41 +15,39 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from peft import PeftModel
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
 from glioma_hf.instances import Instances, check_size
-from glioma_hf.models.base import Progress, no_progress
+from glioma_hf.models.base import Segmenter, Settings
+from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.lora import unwrap
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
+from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
-SETTINGS_FILE = "generation.json"  # beside the adapter
 
-
-class GenerationSettings(BaseModel):
+class GenerationSettings(Settings):
     """How masks are asked for and which are kept; thresholds are to be chosen on validation data."""
 
-    model_config = ConfigDict(extra="forbid")
-
     prompts: Literal["centres", "grid"] = "centres"
-    centre_threshold: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
+    centre_thresh: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
     points_per_side: int = Field(16, ge=1)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
     scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field((1.0,), min_length=1)  # the image is seen at
     overlap: float = Field(0.5, ge=0, le=0.9)  # of neighbouring tiles; 0.375 is 1.5 times faster
     cell_diameter: float = Field(50.0, gt=0)  # of the cells it was trained on, pixels: the circle of the same area
-    score_threshold: float = Field(0.5, ge=0, le=1)  # predicted IoU
-    stability_threshold: float = Field(0.6, ge=0, le=1)
-    stability_offset: float = Field(0.8, ge=0)  # of the logits, up and down
-    largest_iou: float = Field(0.35, ge=0, le=1)  # two masks of more are one cell; CellSeg1 has 0.05
-    largest_cover: float = Field(0.7, ge=0, le=1)  # of the smaller of two masks
-    smallest_area: int = Field(60, ge=0)  # pixels
-    largest_area_share: float = Field(0.6, ge=0, le=1)  # of a tile
-    tile_batch: int = Field(4, ge=1)
-    point_batch: int = Field(16, ge=1)
+    pred_iou_thresh: float = Field(0.5, ge=0, le=1)  # predicted IoU
+    stability_score_thresh: float = Field(0.6, ge=0, le=1)
+    stability_score_offset: float = Field(0.8, ge=0)  # of the logits, up and down
+    mask_nms_iou: float = Field(0.35, ge=0, le=1)  # two masks of more are one cell; CellSeg1 has 0.05
+    mask_nms_cover: float = Field(0.7, ge=0, le=1)  # of the smaller of two masks
+    min_area: int = Field(60, ge=0)  # pixels
+    max_area_share: float = Field(0.6, ge=0, le=1)  # of a tile
+    tiles_per_batch: int = Field(4, ge=1)
+    points_per_batch: int = Field(16, ge=1)
 
     def for_diameter(self, diameter: float) -> GenerationSettings:
         """The settings for images whose cells are about `diameter` pixels wide instead of `cell_diameter`."""
@@ -57,7 +55,7 @@ class GenerationSettings(BaseModel):
         return self.model_copy(
             update={
                 "scales": tuple(scale / factor for scale in self.scales),
-                "smallest_area": round(self.smallest_area * factor**2),
+                "min_area": round(self.min_area * factor**2),
                 "cell_diameter": diameter,
             }
         )
@@ -71,7 +69,7 @@ class _Tile:
     scale: float  # pixels of the tile per pixel of the image
 
 
-class SamSegmenter:
+class SamSegmenter(Segmenter):
     """A `Segmenter` around a SAM, with or without an adapter.
 
     Example:
@@ -80,19 +78,36 @@ class SamSegmenter:
     """
 
     def __init__(self, model: CellModel | PeftModel, settings: GenerationSettings | None = None):
+        self.adapted = model if isinstance(model, PeftModel) else None
         self.model = unwrap(model).eval()
         self.settings = settings or GenerationSettings()
-        if self.settings.prompts == "centres" and not self.model.config.centres_trained:
-            self.settings = self.settings.model_copy(update={"prompts": "grid"})
         self.device = next(self.model.parameters()).device
         self.fast = has_fast_bfloat16(self.device)
 
-    def segment(self, image: np.ndarray, progress: Progress = no_progress) -> Instances:
+    @property
+    def score_threshold(self) -> float:
+        """The predicted IoU from which a mask is kept."""
+        return self.settings.pred_iou_thresh
+
+    def with_score_threshold(self, threshold: float) -> SamSegmenter:
+        """The same model with another threshold of the predicted IoU."""
+        return self.with_settings(pred_iou_thresh=threshold)
+
+    def for_diameter(self, diameter: float) -> SamSegmenter:
+        """The same model for images whose cells are about `diameter` pixels across."""
+        return self.with_settings(**self.settings.for_diameter(diameter).model_dump())
+
+    @property
+    def prompts(self) -> str:
+        """How masks are asked for: a model whose head for centres was never trained is asked on a grid."""
+        return self.settings.prompts if self.model.config.centres_trained else "grid"
+
+    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`."""
-        return keep_best(self.candidates(image, progress), self.settings)
+        return keep_best(self.candidates(image, on_progress), self.settings)
 
     @torch.inference_mode()
-    def candidates(self, image: np.ndarray, progress: Progress = no_progress) -> Instances:
+    def candidates(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
         """Every mask that passes the thresholds of `settings`, before `keep_best` compares them."""
         size = check_size(image.shape[:2])
         side = self.model.tile
@@ -105,14 +120,14 @@ class SamSegmenter:
         scores: list[float] = []
         done = 0
         for view, parts in zip(views, tiles, strict=True):
-            for start in range(0, len(parts), self.settings.tile_batch):
-                batch = parts[start : start + self.settings.tile_batch]
+            for start in range(0, len(parts), self.settings.tiles_per_batch):
+                batch = parts[start : start + self.settings.tiles_per_batch]
                 pixels = np.stack([view[t.top : t.top + side, t.left : t.left + side] for t in batch])
                 for mask, score in self._masks_of_tiles(batch, torch.from_numpy(pixels).to(self.device), size):
                     masks.append(mask)
                     scores.append(score)
                 done += len(batch)
-                progress(done / total)
+                on_progress(Progress(done=done, total=total))
         return Instances.from_box_masks(masks, size, scores=np.array(scores))
 
     def _masks_of_tiles(
@@ -122,23 +137,23 @@ class SamSegmenter:
             embeddings = self.model.encode(to_pixels(pixels))
             points = self._prompts(embeddings, tiles)
             for number, tile in enumerate(tiles):
-                for chunk in points[number].split(self.settings.point_batch):
+                for chunk in points[number].split(self.settings.points_per_batch):
                     yield from self._masks_of_points(embeddings[number : number + 1], chunk, tile, size)
 
     def _prompts(self, embeddings: Tensor, tiles: list[_Tile]) -> list[Tensor]:
         """Points (P, 2) in pixels of each tile, inside the part it answers for."""
-        if self.settings.prompts == "centres":
+        if self.prompts == "centres":
             heat = torch.sigmoid(self.model.centre_head(embeddings).float())
-            peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat >= self.settings.centre_threshold)
+            peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat >= self.settings.centre_thresh)
             # A peak may move by a cell of the heat map between tiles: both answer there, lest neither does.
             stride = margin = self.model.tile / heat.shape[-1]
-            found = [torch.nonzero(p).flip(1) * stride + stride / 2 for p in peaks]
+            points = [torch.nonzero(p).flip(1) * stride + stride / 2 for p in peaks]
         else:
             step = self.model.tile / self.settings.points_per_side
             axis = (torch.arange(self.settings.points_per_side, device=self.device) + 0.5) * step
             grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
-            found, margin = [grid] * len(tiles), 0.0
-        return [_inside(points.float(), tile, margin) for points, tile in zip(found, tiles, strict=True)]
+            points, margin = [grid] * len(tiles), 0.0
+        return [_inside(each.float(), tile, margin) for each, tile in zip(points, tiles, strict=True)]
 
     def _masks_of_points(
         self, embedding: Tensor, points: Tensor, tile: _Tile, size: tuple[int, int]
@@ -148,18 +163,18 @@ class SamSegmenter:
             return
         tokens, features, quality = self.model.attend(embedding, points[None])
         quality = quality[0].float()
-        kept = quality >= settings.score_threshold
+        kept = quality >= settings.pred_iou_thresh
         if not kept.any():
             return
         logits = self.model.upscale(tokens[0, kept], features[0, kept]).float()
         quality = quality[kept]
-        wide = (logits > -settings.stability_offset).sum((1, 2))
-        narrow = (logits > settings.stability_offset).sum((1, 2))
+        wide = (logits > -settings.stability_score_offset).sum((1, 2))
+        narrow = (logits > settings.stability_score_offset).sum((1, 2))
         area = (logits > 0).sum((1, 2)) * (side / logits.shape[-1]) ** 2
         kept = (
-            (narrow / wide.clamp(min=1) >= settings.stability_threshold)
-            & (area >= settings.smallest_area * tile.scale**2)
-            & (area <= settings.largest_area_share * side**2)
+            (narrow / wide.clamp(min=1) >= settings.stability_score_thresh)
+            & (area >= settings.min_area * tile.scale**2)
+            & (area <= settings.max_area_share * side**2)
         )
         for mask, score in zip(logits[kept].cpu().numpy(), quality[kept].tolist(), strict=True):
             box_mask = _enlarge(mask, tile, side, size)
@@ -167,33 +182,33 @@ class SamSegmenter:
                 yield box_mask, min(max(score, 0.0), 1.0)
 
 
-def keep_best(found: Instances, settings: GenerationSettings) -> Instances:
+def keep_best(candidates: Instances, settings: GenerationSettings) -> Instances:
     """Best score first, without masks below the thresholds or overlapping a better one too far.
 
-    Overlap is allowed up to `largest_iou` of both and `largest_cover` of the smaller mask.
+    Overlap is allowed up to `mask_nms_iou` of both and `mask_nms_cover` of the smaller mask.
     """
-    best = Ranked(found).select(settings)
+    best = Ranked(candidates).select(settings)
     return Instances.from_rles(best.rles, best.size, best.categories, best.scores)  # ids by rank
 
 
 class Ranked:
     """Candidates, best score first, with what `keep_best` asks of them computed once for many settings."""
 
-    def __init__(self, found: Instances):
-        scores = np.zeros(len(found)) if found.scores is None else found.scores
+    def __init__(self, candidates: Instances):
+        scores = np.zeros(len(candidates)) if candidates.scores is None else candidates.scores
         order = np.argsort(-scores, kind="stable")
-        self.found, self.scores = found.select(order), scores[order]
-        self.iou, self.areas = self.found.iou(self.found), self.found.areas
+        self.candidates, self.scores = candidates.select(order), scores[order]
+        self.iou, self.areas = self.candidates.iou(self.candidates), self.candidates.areas
         # How much of the smaller mask two share, from IoU = shared / (sum of areas - shared).
         smaller = np.maximum(np.minimum(self.areas[:, None], self.areas[None]), 1)
         self.cover = self.iou / (1 + self.iou) * (self.areas[:, None] + self.areas[None]) / smaller
 
     def kept(self, settings: GenerationSettings) -> np.ndarray:
         """Which candidates remain, in order of rank: their places, (K,)."""
-        good = (self.scores >= settings.score_threshold) & (self.areas >= max(1, settings.smallest_area))
+        good = (self.scores >= settings.pred_iou_thresh) & (self.areas >= max(1, settings.min_area))
         places = np.flatnonzero(good)
         window = np.ix_(places, places)
-        clash = (self.iou[window] > settings.largest_iou) | (self.cover[window] > settings.largest_cover)
+        clash = (self.iou[window] > settings.mask_nms_iou) | (self.cover[window] > settings.mask_nms_cover)
         kept = np.ones(len(places), bool)
         for i in range(len(places)):
             if kept[i]:
@@ -202,7 +217,7 @@ class Ranked:
 
     def select(self, settings: GenerationSettings) -> Instances:
         """The candidates that remain."""
-        return self.found.select(self.kept(settings))
+        return self.candidates.select(self.kept(settings))
 
 
 def merged(parts: Sequence[Instances]) -> Instances:
@@ -211,18 +226,6 @@ def merged(parts: Sequence[Instances]) -> Instances:
     return Instances.from_rles(
         [rle for part in parts for rle in part.rles], parts[0].size, scores=np.concatenate(scores) if scores else None
     )
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth it there: tensor cores, or a CPU that multiplies in it."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-
-
-def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _tiles(shape: tuple[int, ...], side: int, overlap: float, scale: float = 1.0) -> list[_Tile]:

@@ -10,29 +10,19 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from glioma_hf.errors import InputError
+from glioma_hf.models import EMBEDDED
 from glioma_hf.models.sam.cell_model import CellModel
-from glioma_hf.models.sam.sam import EMBEDDED, WEIGHTS, CellSam
+from glioma_hf.models.sam.recipe import LoraSettings
+from glioma_hf.models.sam.sam import WEIGHTS, CellSam
 from glioma_hf.models.sam.sam2 import CellSam2
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as `peft` calls them
 TARGETS = r".*(vision_encoder|mask_decoder).*\.(q_proj|v_proj)"
-
-
-class LoraSettings(BaseModel):
-    """The adapter's size: the paper's values (CellSeg1) by default."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    rank: int = Field(4, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    centre_head: bool = True  # train the head that finds prompts, whole, beside the adapter
-    rank_stabilised: bool = False  # rsLoRA: scaled by 1 / sqrt(rank) instead of 1 / rank
-    weight_decomposed: bool = False  # DoRA: direction and length of the weights apart
 
 
 class SplitQkv(nn.Module):
@@ -109,25 +99,28 @@ def add_adapter(model: CellModel, settings: LoraSettings | None = None) -> PeftM
         r=settings.rank,
         lora_alpha=settings.rank,
         lora_dropout=settings.dropout,
-        use_rslora=settings.rank_stabilised,
-        use_dora=settings.weight_decomposed,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         target_modules=TARGETS,
         modules_to_save=["centre_head"] if settings.centre_head else None,
     )
     return get_peft_model(split_qkv(model), config)
 
 
-def check_adapter(folder: str | Path) -> None:
-    """Raise `InputError` where the files of an adapter don't lie in `folder`."""
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (Path(folder) / name).is_file():
-            raise InputError(f"{folder}: no adapter (adapter_config.json and adapter_model.safetensors) lies there")
+def save_weights(adapted: PeftModel, folder: str | Path) -> None:
+    """The adapter's files as `peft` writes them."""
+    # SAM has no word embeddings; with "auto" `peft` would ask the Hub.
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    # As its neighbours; safetensors leaves it to the owner alone.
+    (Path(folder) / "adapter_model.safetensors").chmod(0o644)
 
 
 def load_adapter(model: CellModel, folder: str | Path) -> PeftModel:
     """A base with the adapter that lies in `folder`. Raises `InputError` where it doesn't fit or isn't one."""
     folder = Path(folder)
-    check_adapter(folder)
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no adapter ({' and '.join(ADAPTER_FILES)}) lies there")
     try:
         adapted = PeftModel.from_pretrained(split_qkv(model), str(folder))
     except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:

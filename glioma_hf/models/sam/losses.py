@@ -37,5 +37,5 @@ def window_weight(target: Tensor, margin: int) -> Tensor:
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     """IoU of thresholded masks: (P, m, m) -> (P,), without gradient."""
     with torch.no_grad():
-        found, wanted = (logits > 0).flatten(1), (target > 0.5).flatten(1)
-        return (found & wanted).sum(1) / (found | wanted).sum(1).clamp(min=1)
+        mask, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
+        return (mask & truth).sum(1) / (mask | truth).sum(1).clamp(min=1)

@@ -39,7 +39,7 @@ class PretrainConfig(BaseModel):
     points: int = 12
     scenes: int = 2000
     learning_rate: float = 1.5e-3
-    warm_up: float = 0.05
+    warmup_ratio: float = 0.05
     weight_decay: float = 0.05
     dense_weight: float = 1.0
     heat_weight: float = 0.5
@@ -112,7 +112,12 @@ def pretrain(out: Path, config: PretrainConfig, model: CellSam | None = None, ca
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, config.steps, pct_start=config.warm_up, div_factor=20, cycle_momentum=False
+        optimizer,
+        config.learning_rate,
+        config.steps,
+        pct_start=config.warmup_ratio,
+        div_factor=20,
+        cycle_momentum=False,
     )
     learner, optimizer, schedule = accelerator.prepare(learner, optimizer, schedule)
     done = 0

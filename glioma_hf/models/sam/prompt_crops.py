@@ -20,7 +20,7 @@ CELL, BACKGROUND, PADDING = 1, 0, -1
 
 
 @dataclass(frozen=True)
-class CropSettings:
+class PromptCropSettings:
     """Augmentation and points; the values are CellSeg1's where it says any."""
 
     tile: int = 256
@@ -29,11 +29,11 @@ class CropSettings:
     scale: tuple[float, float] = (0.5, 1.5)
     brightness: float = 0.15
     contrast: float = 0.3
-    most_cells: int = 16  # points in cells per crop
-    most_background: int = 30  # points outside; half as many as cells, at least one
+    max_cells: int = 16  # points in cells per crop
+    max_background: int = 30  # points outside; half as many as cells, at least one
 
 
-class CellCrops(Dataset):
+class PromptCrops(Dataset):
     """Crops of (image, instances) pairs; item i is the same in every run with the same seed.
 
     An item: `tiles` (S, S); `points` (P, 2); `kind` (P,) of CELL, BACKGROUND and PADDING; `masks`
@@ -45,10 +45,10 @@ class CellCrops(Dataset):
         self,
         images: Sequence[tuple[np.ndarray, Instances]],
         length: int,
-        settings: CropSettings | None = None,
+        settings: PromptCropSettings | None = None,
         seed: int = 0,
     ):
-        self.settings = settings or CropSettings()
+        self.settings = settings or PromptCropSettings()
         self.length, self.seed = length, seed
         self.pictures = [raise_contrast(image) for image, _ in images]
         self.outlines = []
@@ -108,10 +108,10 @@ class CellCrops(Dataset):
         self, shapes: list[targets.CellShape], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         settings, side = self.settings, self.settings.mask_side
-        chosen = [shapes[i] for i in rng.permutation(len(shapes))[: settings.most_cells]]
-        wanted = min(max(1, len(chosen) // 2), settings.most_background)
+        chosen = [shapes[i] for i in rng.permutation(len(shapes))[: settings.max_cells]]
+        wanted = min(max(1, len(chosen) // 2), settings.max_background)
         outside = targets.background_points(shapes, settings.tile, wanted, rng)
-        total = settings.most_cells + min(max(1, settings.most_cells // 2), settings.most_background)
+        total = settings.max_cells + min(max(1, settings.max_cells // 2), settings.max_background)
         points = np.zeros((total, 2), np.float32)
         kind = np.full(total, PADDING, np.int64)
         masks = np.zeros((total, side, side), np.float32)

@@ -13,7 +13,6 @@ from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from glioma_hf.models.sam.cell_model import CellModel, CentreHead, grid_of
 
-EMBEDDED = "embedded"
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -40,11 +39,13 @@ class CellSam(CellModel, SamModel):
         """Image embeddings (B, C, h, w) of normalised tiles (B, 3, S, S), with gradients."""
         return self.vision_encoder(pixels).last_hidden_state
 
-    def attend(self, embedding: Tensor, points: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def attend(
+        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder; see `CellModel.attend`, with E = C."""
         decoder = self.mask_decoder
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens, features = self._ask(own, embedding, points, asked)
+        tokens, features = self._ask(own, embedding, points, prompted)
         return tokens[..., 1, :], features, decoder.iou_prediction_head(tokens[..., 0, :])[..., 0]
 
     def upscale(self, tokens: Tensor, features: Tensor) -> Tensor:

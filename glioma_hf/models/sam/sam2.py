@@ -14,7 +14,7 @@ from glioma_hf.models.sam.cell_model import CellModel, CentreHead, grid_of
 
 
 class CellSam2(CellModel, Sam2Model):
-    """`Sam2Model` with a `centre_head`, asked for the first mask of each point.
+    """`Sam2Model` with a `centre_head`, prompted for the first mask of each point.
 
     An embedding has E = 4C channels: the C that SAM's has, then the features of twice and of four times its
     resolution, folded down (C/4 of 2 x 2 cells, C/8 of 4 x 4), so that whatever hands embeddings on needn't know
@@ -38,13 +38,15 @@ class CellSam2(CellModel, Sam2Model):
         coarse = coarse + self.no_memory_embedding.reshape(1, -1, 1, 1)
         return torch.cat([coarse, F.pixel_unshuffle(middle, 2), F.pixel_unshuffle(fine, 4)], 1)
 
-    def attend(self, embedding: Tensor, points: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def attend(
+        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder; see `CellModel.attend`, with E = 4C."""
         decoder = self.mask_decoder
         own = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens, seen = self._ask(own, embedding[:, : self.hidden_dim], points, asked)
+        tokens, seen = self._ask(own, embedding[:, : self.hidden_dim], points, prompted)
         finer = embedding[:, self.hidden_dim :].flatten(2).transpose(1, 2)[:, None].expand(*points.shape[:2], -1, -1)
-        finer = finer if asked is None else finer[asked]
+        finer = finer if prompted is None else finer[prompted]
         quality = decoder.iou_prediction_head(tokens[..., 1, :])[..., 0]
         return tokens[..., 2, :], torch.cat([seen, finer.to(seen.dtype)], -1), quality
 

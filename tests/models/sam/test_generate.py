@@ -11,7 +11,7 @@ from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, _enl
 from glioma_hf.models.sam.preprocess import raise_contrast
 from tests.strategies import square
 
-LOOSE = GenerationSettings(score_threshold=0, stability_threshold=0, smallest_area=1, largest_area_share=1)
+LOOSE = GenerationSettings(pred_iou_thresh=0, stability_score_thresh=0, min_area=1, max_area_share=1)
 
 
 @pytest.mark.parametrize("overlap", [0, 0.25, 0.375, 0.5, 0.9])
@@ -85,8 +85,8 @@ def test_cells_are_found_at_several_scales_in_pixels_of_the_image():
 
 
 def test_an_expected_diameter_scales_images_to_what_the_model_knows():
-    settings = GenerationSettings(cell_diameter=40, scales=(1.0, 0.5), smallest_area=60).for_diameter(80)
-    assert (settings.scales, settings.smallest_area, settings.cell_diameter) == ((0.5, 0.25), 240, 80)
+    settings = GenerationSettings(cell_diameter=40, scales=(1.0, 0.5), min_area=60).for_diameter(80)
+    assert (settings.scales, settings.min_area, settings.cell_diameter) == ((0.5, 0.25), 240, 80)
 
 
 def test_masks_are_enlarged_as_interpolation_does():
@@ -140,19 +140,19 @@ def test_keep_best_allows_overlap_up_to_its_limits():
     )
 
     def kept(**changes) -> list[float]:
-        settings = GenerationSettings(score_threshold=0.1, smallest_area=1, **changes)
+        settings = GenerationSettings(pred_iou_thresh=0.1, min_area=1, **changes)
         return keep_best(cells, settings).scores.tolist()
 
-    assert kept(largest_iou=0.35, largest_cover=0.7) == [0.9, 0.8]
-    assert kept(largest_iou=0.2, largest_cover=1) == [0.9]
-    assert kept(largest_iou=1, largest_cover=0.3) == [0.9]
-    assert kept(largest_iou=1, largest_cover=1) == [0.9, 0.8, 0.7]
-    assert keep_best(cells, GenerationSettings(score_threshold=0.75, smallest_area=101)).scores is not None
+    assert kept(mask_nms_iou=0.35, mask_nms_cover=0.7) == [0.9, 0.8]
+    assert kept(mask_nms_iou=0.2, mask_nms_cover=1) == [0.9]
+    assert kept(mask_nms_iou=1, mask_nms_cover=0.3) == [0.9]
+    assert kept(mask_nms_iou=1, mask_nms_cover=1) == [0.9, 0.8, 0.7]
+    assert keep_best(cells, GenerationSettings(pred_iou_thresh=0.75, min_area=101)).scores is not None
 
 
 def test_settings_refuse_what_makes_no_sense():
-    with pytest.raises(ValueError, match="score_threshold"):
-        GenerationSettings(score_threshold=1.2)
+    with pytest.raises(ValueError, match="pred_iou_thresh"):
+        GenerationSettings(pred_iou_thresh=1.2)
 
 
 def test_contrast_is_anchored_at_the_background_whatever_the_microscope():

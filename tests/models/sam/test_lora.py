@@ -189,7 +189,7 @@ def test_a_model_of_vit_b_shape_trains_predicts_and_is_saved(tmp_path):
     trained = train(model, [PAIR], brief)
     save_adapter(trained, tmp_path, "facebook/sam-vit-base", brief)
     assert "base_model: facebook/sam-vit-base" in (tmp_path / "README.md").read_text()
-    settings = GenerationSettings(score_threshold=0, stability_threshold=0, smallest_area=1, centre_threshold=0.01)
+    settings = GenerationSettings(pred_iou_thresh=0, stability_score_thresh=0, min_area=1, centre_thresh=0.01)
     found = SamSegmenter(trained, settings).segment(PAIR[0])
     assert found.size == PAIR[0].shape
 

@@ -98,7 +98,7 @@ def test_a_checkpoint_trains_is_saved_and_segments(model, tmp_path):
     trained = train(base, [PAIR], brief, report=lambda step, steps, loss: losses.append(loss))
     assert len(losses) == 4
     save_adapter(trained, tmp_path / "adapter", "facebook/sam2.1-hiera-tiny", brief)
-    settings = GenerationSettings(score_threshold=0, stability_threshold=0, smallest_area=1, centre_threshold=0.01)
+    settings = GenerationSettings(pred_iou_thresh=0, stability_score_thresh=0, min_area=1, centre_thresh=0.01)
     found = SamSegmenter(trained, settings).segment(PAIR[0])
     again = SamSegmenter(load_adapter(load_base(tmp_path / "plain"), tmp_path / "adapter"), settings).segment(PAIR[0])
     assert len(found) > 0

@@ -8,7 +8,7 @@ import torch
 
 from glioma_hf import InputError, Instances
 from glioma_hf.models.sam.pretrain_tiles import flip_and_turn
-from glioma_hf.models.sam.prompt_crops import BACKGROUND, CELL, PADDING, CellCrops, CropSettings
+from glioma_hf.models.sam.prompt_crops import BACKGROUND, CELL, PADDING, PromptCrops, PromptCropSettings
 from glioma_hf.models.sam.train import TrainSettings, train, training_loss
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.strategies import square
@@ -16,13 +16,13 @@ from tests.strategies import square
 SCENE = generate_scene(1, SceneConfig(width=160, height=128, cells_per_megapixel=(500, 500)))
 PAIR = (SCENE.image, SCENE.instances())
 SHORT = TrainSettings(
-    epochs=1, tiles_per_image=24, batch=4, accumulation=1, learning_rate=5e-3, most_cells=4, heat_weight=0.1
+    epochs=1, tiles_per_image=24, batch=4, accumulation=1, learning_rate=5e-3, max_cells=4, heat_weight=0.1
 )
 
 
 def test_defaults_are_the_papers_recipe():
     s = TrainSettings()
-    assert (s.lora.rank, s.lora.dropout, s.epochs, s.batch, s.accumulation, s.learning_rate, s.warm_up) == (
+    assert (s.lora.rank, s.lora.dropout, s.epochs, s.batch, s.accumulation, s.learning_rate, s.warmup_ratio) == (
         4,
         0.1,
         300,
@@ -36,7 +36,7 @@ def test_defaults_are_the_papers_recipe():
 
 
 def test_crops_carry_points_in_their_cells_and_outside():
-    crops = CellCrops([PAIR], 12, CropSettings(tile=64, mask_side=32, heat_side=16, most_cells=6))
+    crops = PromptCrops([PAIR], 12, PromptCropSettings(tile=64, mask_side=32, heat_side=16, max_cells=6))
     kinds = set()
     for i in range(12):
         item = crops[i]
@@ -59,10 +59,10 @@ def test_crop_and_its_masks_stay_together():
     size = (120, 120)
     cells = Instances.from_polygons([square(40, 30, 40)], size)
     picture = np.where(next(cells.to_masks()), 255, 0).astype(np.uint8)
-    crops = CellCrops(
+    crops = PromptCrops(
         [(picture, cells)],
         20,
-        CropSettings(tile=64, mask_side=32, heat_side=16, brightness=0, contrast=0, scale=(0.8, 1.2)),
+        PromptCropSettings(tile=64, mask_side=32, heat_side=16, brightness=0, contrast=0, scale=(0.8, 1.2)),
     )
     for i in range(20):
         item = crops[i]

@@ -119,7 +119,7 @@ def test_running_out_of_memory_says_what_to_lower(tiny_model, monkeypatch):
         train(tiny_model, [PAIR], EXACT)
 
 
-@pytest.mark.parametrize("variant", [{"rank_stabilised": True}, {"weight_decomposed": True}])
+@pytest.mark.parametrize("variant", [{"use_rslora": True}, {"use_dora": True}])
 def test_other_kinds_of_lora_train_save_and_load(tiny_model, tmp_path, variant):
     settings = EXACT.model_copy(update={"lora": LoraSettings(dropout=0, **variant), "tiles_per_image": 8})
     base = copy.deepcopy(tiny_model)
@@ -131,8 +131,8 @@ def test_other_kinds_of_lora_train_save_and_load(tiny_model, tmp_path, variant):
         assert torch.equal(adapted.get_base_model().encode(pixels), again.encode(pixels))
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["use_rslora"], config["use_dora"]) == (
-        settings.lora.rank_stabilised,
-        settings.lora.weight_decomposed,
+        settings.lora.use_rslora,
+        settings.lora.use_dora,
     )
 
 

@@ -1,0 +1,267 @@
+"""A saved model's folder: which files it has, and everything that reads, writes, checks, packs or describes them.
+
+A folder holds `model.json` (family, base, task), `recipe.json` (how it was trained, a recipe again), `thresholds.json`
+(how it predicts), `scores.json` (what it was trained and scored on), `README.md` (its card) and its family's weights.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from glioma_hf.errors import InputError
+from glioma_hf.files import new_file
+from glioma_hf.models import EMBEDDED, get_family
+from glioma_hf.models.base import Family, Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+INFO, RECIPE, THRESHOLDS, SCORES, CARD = "model.json", "recipe.json", "thresholds.json", "scores.json", "README.md"
+FORMAT = 1  # of `model.json`
+MAX_FILE_BYTES = 64 * 2**20  # of one file of a packed model
+THIS = "THIS_FOLDER"  # stands in a card for the name by which the model is loaded
+
+TEXT = """# {title} for overlapping cells
+
+{summary}
+
+{scores}
+
+```python
+from glioma_hf import load_segmenter
+
+segmenter = load_segmenter("{this}")
+```
+
+## Recipe
+
+`recipe.json`, read by `glioma-hf train --recipe recipe.json`:
+
+| setting | value |
+|---|---|
+{recipe}
+"""
+
+
+class ModelInfo(BaseModel):
+    """What a saved model is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    family: str
+    base: str
+    task: str = "cells"
+
+
+class TrainingScores(BaseModel):
+    """What a model was trained on, and what it scored where its thresholds were chosen.
+
+    Attributes:
+        data: name of the data set; "" where it was taught on images that are no data set's.
+        training_images, validation_images: file names.
+        validation_ap50: AP at IoU 0.5 on the validation images; None where there were none.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str = ""
+    task: str = "cells"
+    training_images: list[str] = []
+    validation_images: list[str] = []
+    validation_ap50: float | None = None
+
+
+class ModelFolder:
+    """The folder of a saved model.
+
+    Example:
+        folder = ModelFolder("adapter")
+        print(folder.info().base, folder.recipe().learning_rate)
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def is_saved(self) -> bool:
+        """Whether a saved model lies there."""
+        return (self.path / INFO).is_file()
+
+    def check(self) -> None:
+        """Raise `InputError` where a file is missing that the model can't do without."""
+        missing = [name for name in (INFO, *self.family().weights) if not (self.path / name).is_file()]
+        if missing:
+            raise InputError(f"{self.path}: no saved model lies there ({missing[0]} is missing); make one by train")
+
+    def info(self) -> ModelInfo:
+        """What the model is. Raises `InputError` where none is saved there."""
+        if not self.is_saved():
+            raise InputError(f"{self.path}: no saved model lies there ({INFO} is missing); make one by train")
+        info = self._read(INFO, ModelInfo)
+        if info.format != FORMAT:
+            raise InputError(f"{self.path}: {INFO} has the format {info.format}, this release reads {FORMAT}")
+        return info
+
+    def family(self) -> Family:
+        """The family that the model is of."""
+        return get_family(self.info().family)
+
+    def recipe(self) -> Any:
+        """The recipe that it was trained by, None where none is kept."""
+        return self._read(RECIPE, self.family().recipe) if (self.path / RECIPE).is_file() else None
+
+    def settings(self) -> Any:
+        """How it predicts, None where nothing is kept."""
+        return read_settings(self.family(), self.path / THRESHOLDS) if (self.path / THRESHOLDS).is_file() else None
+
+    def scores(self) -> TrainingScores | None:
+        """What it was trained and scored on, None where nothing is kept."""
+        return self._read(SCORES, TrainingScores) if (self.path / SCORES).is_file() else None
+
+    def write(
+        self,
+        family: Family,
+        segmenter: Segmenter,
+        base: str,
+        recipe: Any,
+        scores: TrainingScores | None = None,
+    ) -> None:
+        """Save a trained segmenter, all its files."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        task = scores.task if scores is not None else "cells"
+        family.save(segmenter, self.path, base)
+        (self.path / RECIPE).write_text(recipe.model_dump_json(indent=2))
+        (self.path / THRESHOLDS).write_text(segmenter.settings.model_dump_json(indent=2))
+        if scores is not None:
+            (self.path / SCORES).write_text(scores.model_dump_json(indent=2))
+        (self.path / CARD).write_text(card(family, base, recipe, scores), encoding="utf-8")
+        (self.path / INFO).write_text(ModelInfo(family=family.name, base=base, task=task).model_dump_json(indent=2))
+
+    def note_tuning(self, segmenter: Segmenter, validation_ap50: float) -> None:
+        """Keep thresholds that were chosen anew, and the score that they were chosen by."""
+        scores = (self.scores() or TrainingScores()).model_copy(update={"validation_ap50": validation_ap50})
+        write_settings(segmenter, self.path / THRESHOLDS)
+        with new_file(self.path / SCORES) as partial:
+            partial.write_text(scores.model_dump_json(indent=2))
+        text = card(self.family(), self.info().base, self.recipe(), scores)
+        with new_file(self.path / CARD) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+    def names(self) -> list[str]:
+        """The files of the model that are there, sorted; whatever else lies in the folder isn't the model's."""
+        known = {INFO, RECIPE, THRESHOLDS, SCORES, CARD, *self.family().weights}
+        return sorted(name for name in known if (self.path / name).is_file())
+
+    def copy_to(self, target: Path, name: str) -> list[str]:
+        """Copy the model's files into a folder; its card calls it `name`. Returns the files' names."""
+        self.check()
+        names = self.names()
+        for file in names:
+            data = (self.path / file).read_bytes()
+            (target / file).write_bytes(data.replace(THIS.encode(), name.encode()) if file == CARD else data)
+        return names
+
+    def pack(self, target: str | Path) -> Path:
+        """A zip of the model's files."""
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in self.names():
+                packed.write(self.path / name, name)
+        return Path(target)
+
+    @classmethod
+    def unpack(cls, path: str | Path, folder: str | Path, families: Iterable[str]) -> ModelFolder:
+        """Write the files of a packed model into a folder, known names alone, wherever they lie in the zip.
+
+        Args:
+            path: the zip.
+            families: whose models are taken.
+
+        Raises `InputError` for what is no zip, names that lead out of it and files too large for a model.
+        """
+        from glioma_hf.data.sources.archive import Archive
+
+        weights = {name for family in families for name in get_family(family).weights}
+        with Archive(path) as packed:
+            for name in packed.names:
+                base = PurePosixPath(name).name
+                if base in {INFO, RECIPE, THRESHOLDS, SCORES, CARD} | weights:
+                    data = packed.read(name)
+                    if len(data) > MAX_FILE_BYTES:
+                        raise InputError(f"{Path(path).name}: {name} holds {len(data)} bytes, too many for a model")
+                    (Path(folder) / base).write_bytes(data)
+        return cls(folder)
+
+    def _read(self, name: str, kind: type[Any]) -> Any:
+        path = self.path / name
+        try:
+            return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
+
+
+def read_settings(family: Family, path: Path) -> Any:
+    """Settings of a family's segmenters from a file. Raises `InputError` that names it where it isn't one."""
+    try:
+        return family.settings.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: the thresholds can't be read ({error.strerror})") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split()[:20])
+        raise InputError(f"{path}: the thresholds can't be read ({reason})") from None
+
+
+def write_settings(segmenter: Segmenter, path: Path) -> None:
+    """A segmenter's settings into a file, whole or not at all."""
+    with new_file(path) as partial:
+        partial.write_text(segmenter.settings.model_dump_json(indent=2))
+
+
+def card(family: Family, base: str, recipe: Any, scores: TrainingScores | None = None) -> str:
+    """README.md of a saved model, with what the Hub reads at its head."""
+    head: dict[str, Any] = {
+        "library_name": family.library,
+        "tags": [*family.tags, "image-segmentation", "cell-segmentation", "microscopy"],
+    }
+    if base != EMBEDDED:
+        head["base_model"] = base
+    if scores is not None and scores.validation_ap50 is not None:
+        metric = {"type": "overlap_ap", "name": "AP50", "value": round(scores.validation_ap50, 4)}
+        result = {
+            "task": {"type": "image-segmentation"},
+            "dataset": {"name": scores.data, "type": scores.data, "split": "validation"},
+            "metrics": [metric],
+        }
+        head["model-index"] = [{"name": f"{family.title} on {base}", "results": [result]}]
+    text = TEXT.format(
+        title=family.title,
+        summary=family.summary(base, recipe),
+        scores=_told(scores),
+        this=THIS,
+        recipe="\n".join(f"| `{name}` | {value} |" for name, value in _flat(recipe.model_dump()) if recipe is not None),
+    )
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{text}"
+
+
+def _told(scores: TrainingScores | None) -> str:
+    if scores is None:
+        return "It was scored on no data set."
+    trained = f"Trained on {', '.join(scores.training_images)} of the data set {scores.data} (task {scores.task})."
+    if scores.validation_ap50 is None:
+        return f"{trained} It was scored on no image; its thresholds are those that the recipe's model came with."
+    return (
+        f"{trained} AP at IoU 0.5 on its {len(scores.validation_images)} validation images: "
+        f"{scores.validation_ap50:.3f}. Thresholds were chosen on those images, so the score there flatters; "
+        f"`{THRESHOLDS}` holds them."
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    return rows
