@@ -17,16 +17,9 @@ from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, all_objects, read
 from glioma_hf.data.sources import get_source
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
+from glioma_hf.palette import CATEGORY_COLOURS, name_of
 
 Progress = Callable[[str], None]
-# Okabe and Ito's palette, what shows on grey.
-PREVIEW_COLOURS = {
-    "cell": ("yellow", (240, 228, 66)),
-    "cell_a": ("sky blue", (86, 180, 233)),
-    "cell_b": ("orange", (230, 159, 0)),
-    "soma": ("green", (0, 158, 115)),
-    "nucleus": ("sky blue", (86, 180, 233)),
-}
 PREVIEW_SIDE = 1600  # pixels of the preview's longer side
 
 
@@ -83,12 +76,12 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
     shown = np.repeat(grey[..., None], 3, 2)
     tint(shown, overlap_map(instances.select(instances.categories != CATEGORIES.index("soma"))) >= 2, OVERLAP)
     picture = Image.fromarray(shown)
-    colours = [PREVIEW_COLOURS[CATEGORIES[c]][1] for c in instances.categories]
+    colours = [CATEGORY_COLOURS[CATEGORIES[c]] for c in instances.categories]
     draw_outlines(picture, instances, colours, line=max(2, max(picture.size) // 800))
     picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return picture
 
 
 def _legend(split: PreparedSplit) -> str:
-    named = [f"{name} {PREVIEW_COLOURS[name][0]}" for name, count in split.objects.items() if count]
-    return ", ".join([*named, "overlaps purple"])
+    named = [f"{name} {name_of(CATEGORY_COLOURS[name])}" for name, count in split.objects.items() if count]
+    return ", ".join([*named, f"overlaps {name_of(OVERLAP)}"])
