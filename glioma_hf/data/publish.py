@@ -11,9 +11,9 @@ from PIL import Image
 
 from glioma_hf.data import statistics
 from glioma_hf.data.card import card
-from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of
 from glioma_hf.data.images import decode_image, to_uint8
-from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, all_objects, read_prepared
+from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, read_prepared
 from glioma_hf.data.sources import get_source
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
@@ -71,7 +71,7 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
     row = next((row for row in rows if row["objects"]), None)
     if row is None:
         raise InputError(f"{folder}: {split.files[0]} holds no objects")
-    instances = all_objects(row)
+    instances = instances_of(row, ALL)
     grey = to_uint8(decode_image(row["image"]["bytes"], row["file_name"]))
     shown = np.repeat(grey[..., None], 3, 2)
     tint(shown, overlap_map(instances.select(instances.categories != CATEGORIES.index("soma"))) >= 2, OVERLAP)

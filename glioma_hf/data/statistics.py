@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glioma_hf.data.features import CATEGORIES, TASKS
-from glioma_hf.data.prepared import annotated_rows, read_prepared
+from glioma_hf.data.prepared import read_prepared
+from glioma_hf.data.splits import annotated_rows
 from glioma_hf.palette import CATEGORY_COLOURS, SERIES, hex_of
 from glioma_hf.plots import pyplot, save_figure
 from glioma_hf.shape import shape_table

@@ -12,8 +12,7 @@ from viewer import COLOURS, payload, viewer
 from work import SAMPLES, numbered, sample
 
 from glioma_hf import Instances
-from glioma_hf.data.features import CATEGORIES
-from glioma_hf.data.prepared import all_objects
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of
 from glioma_hf.palette import CATEGORY_WORDS
 from glioma_hf.shape import shape_table
 
@@ -56,7 +55,7 @@ class Library:
         if part == GENERATED:
             return sample(SAMPLES[number])
         row = self.splits[part][number]
-        return np.asarray(row["image"]), numbered(all_objects(row))
+        return np.asarray(row["image"]), numbered(instances_of(row, ALL))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019  (there is one library, as long as the page)
     def measures(self, part: str) -> pd.DataFrame:
@@ -65,7 +64,7 @@ class Library:
             sets = [sample(name)[1] for name in SAMPLES]
         else:
             rows = self.splits[part].remove_columns("image").select(range(min(MOST_MEASURED, len(self.splits[part]))))
-            sets = [numbered(all_objects(row)) for row in rows]
+            sets = [numbered(instances_of(row, ALL)) for row in rows]
         table = pd.concat([shape_table(objects) for objects in sets], ignore_index=True)
         table["category"] = [CATEGORIES[c] for c in table["category"]]
         return table
