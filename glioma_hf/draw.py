@@ -8,13 +8,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from glioma_hf.instances import Instances
+from glioma_hf.palette import ORANGE, PURPLE, SKY_BLUE, Colour
 from glioma_hf.rle import contours
 
-# Okabe and Ito's palette.
-REFERENCE = (86, 180, 233)  # sky blue
-PREDICTION = (230, 159, 0)  # orange
-OVERLAP = (204, 121, 167)  # reddish purple
-MANY = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+REFERENCE = SKY_BLUE
+PREDICTION = ORANGE
+OVERLAP = PURPLE
 
 
 def overlay(
@@ -40,9 +39,7 @@ def overlay(
     return picture
 
 
-def draw_outlines(
-    picture: Image.Image, instances: Instances, colours: Sequence[tuple[int, int, int]], line: int = 2
-) -> None:
+def draw_outlines(picture: Image.Image, instances: Instances, colours: Sequence[Colour], line: int = 2) -> None:
     """Draw each object's outline into `picture`."""
     pen = ImageDraw.Draw(picture)
     for (mask, corner), colour in zip(instances.box_masks(), colours, strict=True):
@@ -60,6 +57,6 @@ def overlap_map(instances: Instances) -> np.ndarray:
     return count
 
 
-def tint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], strength: float = 0.45) -> None:
+def tint(picture: np.ndarray, where: np.ndarray, colour: Colour, strength: float = 0.45) -> None:
     """Colour the pixels of a picture, uint8 (H, W, 3), where a bool (H, W) says so, in place."""
     picture[where] = ((1 - strength) * picture[where] + strength * np.array(colour)).astype(np.uint8)

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from glioma_hf.data.features import CATEGORIES, TASKS
-from glioma_hf.data.prepared import PROVENANCE, annotated_rows
+from glioma_hf.data.prepared import PROVENANCE
 from glioma_hf.data.sources.coco import check_coco, load_coco
 from glioma_hf.data.sources.glioma_c6 import map_categories
+from glioma_hf.data.splits import annotated_rows
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
 

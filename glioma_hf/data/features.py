@@ -1,13 +1,15 @@
-"""The columns of every data set here, and the way from a row to `Instances`.
+"""The columns of every data set here, its tasks, and the way from a row to `Instances`.
 
 `FEATURES` needs the `datasets` package and is made when first asked for; the rest doesn't.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glioma_hf.data.prepared import read_prepared
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 
@@ -23,6 +25,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "cell_b": ("cell_b",),
     "nucleus": ("nucleus",),  # of TissueNet and DynamicNuclearNet
 }
+ALL = "all"  # the task of every object
 
 
 def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
@@ -53,19 +56,21 @@ def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
 
 
 def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = False) -> Instances:
-    """The objects of a row that belong to one of the paper's tasks, as `Instances` in annotation order.
+    """The objects of a row that belong to a task, as `Instances` in annotation order.
 
     For training and for scoring alike.
 
     Args:
-        row: a row of a prepared data set, as `datasets` gives it.
-        task: `cells` (both types), `soma`, `cell_a` or `cell_b` (paper, section 4), or `nucleus`. Categories
-            of the result are indices into `CATEGORIES`.
+        row: a row of a prepared data set, as `datasets` or `annotated_rows` gives it.
+        task: `cells` (both types), `soma`, `cell_a` or `cell_b` (paper, section 4), `nucleus`, or `all`.
+            Categories of the result are indices into `CATEGORIES`.
         flattened: without overlaps: an earlier object of the task covers a later one (Table 4). Objects that
             are covered whole are left out.
+
+    Raises `InputError` for an unknown task.
     """
-    wanted = task_categories(task)
-    objects: Sequence[Mapping[str, Any]] = [o for o in row["objects"] if o["category"] in wanted]
+    categories = task_categories(task)
+    objects: Sequence[Mapping[str, Any]] = [o for o in row["objects"] if o["category"] in categories]
     instances = Instances.from_polygons(
         [o["segmentation"] for o in objects],
         (row["height"], row["width"]),
@@ -80,6 +85,36 @@ def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = 
 
 def task_categories(task: str) -> set[int]:
     """Indices into `CATEGORIES` of what a task counts. Raises `InputError` for an unknown task."""
+    if task == ALL:
+        return set(range(len(CATEGORIES)))
     if task not in TASKS:
-        raise InputError(f"the task {task!r} isn't known; it is one of {', '.join(TASKS)}")
+        raise InputError(f"the task {task!r} isn't known; it is one of {', '.join((*TASKS, ALL))}")
     return {CATEGORIES.index(name) for name in TASKS[task]}
+
+
+def tasks_of(data: str | Path | Collection[str], name: str | None = None) -> tuple[str, ...]:
+    """The tasks that a data set has, "all" the last.
+
+    Args:
+        data: a prepared folder, whose provenance says of which categories it holds objects (where it holds none,
+            those that its source names); or the names of categories.
+        name: what errors call the folder.
+
+    Raises `InputError` where the folder is no prepared data set.
+
+    >>> tasks_of(["cell", "nucleus"])
+    ('cells', 'nucleus', 'all')
+    """
+    if isinstance(data, str | Path):
+        splits = read_prepared(data, name).splits
+        declared = {category for split in splits for category in split.objects}
+        data = {c for c in declared if any(split.objects.get(c) for split in splits)} or declared
+    return (*(task for task, names in TASKS.items() if set(names) & set(data)), ALL)
+
+
+def check_task(task: str, folder: str | Path, name: str | None = None) -> None:
+    """Raise `InputError` for an unknown task and for one that the prepared folder (called `name`) doesn't have."""
+    task_categories(task)
+    tasks = tasks_of(folder, name)
+    if task not in tasks:
+        raise InputError(f"{name or folder}: it has no objects of the task {task}; its tasks are {', '.join(tasks)}")

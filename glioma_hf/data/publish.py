@@ -11,22 +11,15 @@ from PIL import Image
 
 from glioma_hf.data import statistics
 from glioma_hf.data.card import card
-from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of
 from glioma_hf.data.images import decode_image, to_uint8
-from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, all_objects, read_prepared
+from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, read_prepared
 from glioma_hf.data.sources import get_source
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
+from glioma_hf.palette import CATEGORY_COLOURS, name_of
 
 Progress = Callable[[str], None]
-# Okabe and Ito's palette, what shows on grey.
-PREVIEW_COLOURS = {
-    "cell": ("yellow", (240, 228, 66)),
-    "cell_a": ("sky blue", (86, 180, 233)),
-    "cell_b": ("orange", (230, 159, 0)),
-    "soma": ("green", (0, 158, 115)),
-    "nucleus": ("sky blue", (86, 180, 233)),
-}
 PREVIEW_SIDE = 1600  # pixels of the preview's longer side
 
 
@@ -78,17 +71,17 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
     row = next((row for row in rows if row["objects"]), None)
     if row is None:
         raise InputError(f"{folder}: {split.files[0]} holds no objects")
-    instances = all_objects(row)
+    instances = instances_of(row, ALL)
     grey = to_uint8(decode_image(row["image"]["bytes"], row["file_name"]))
     shown = np.repeat(grey[..., None], 3, 2)
     tint(shown, overlap_map(instances.select(instances.categories != CATEGORIES.index("soma"))) >= 2, OVERLAP)
     picture = Image.fromarray(shown)
-    colours = [PREVIEW_COLOURS[CATEGORIES[c]][1] for c in instances.categories]
+    colours = [CATEGORY_COLOURS[CATEGORIES[c]] for c in instances.categories]
     draw_outlines(picture, instances, colours, line=max(2, max(picture.size) // 800))
     picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return picture
 
 
 def _legend(split: PreparedSplit) -> str:
-    named = [f"{name} {PREVIEW_COLOURS[name][0]}" for name, count in split.objects.items() if count]
-    return ", ".join([*named, "overlaps purple"])
+    named = [f"{name} {name_of(CATEGORY_COLOURS[name])}" for name, count in split.objects.items() if count]
+    return ", ".join([*named, f"overlaps {name_of(OVERLAP)}"])

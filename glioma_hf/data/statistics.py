@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glioma_hf.data.features import CATEGORIES, TASKS
-from glioma_hf.data.prepared import annotated_rows, read_prepared
+from glioma_hf.data.prepared import read_prepared
+from glioma_hf.data.splits import annotated_rows
+from glioma_hf.palette import CATEGORY_COLOURS, SERIES, hex_of
+from glioma_hf.plots import pyplot, save_figure
 from glioma_hf.shape import shape_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-# Okabe and Ito's palette.
-COLOURS = {"cell": "#000000", "cell_a": "#0072B2", "cell_b": "#E69F00", "soma": "#009E73", "nucleus": "#56B4E9"}
+COLOURS = {name: hex_of(colour) for name, colour in CATEGORY_COLOURS.items()}
 
 
 def measure_objects(folder: str | Path, progress: Callable[[str], None] = lambda _: None) -> DataFrame:
@@ -53,7 +55,7 @@ def overview(folder: str | Path) -> list[dict[str, Any]]:
 
 def plot_figures(objects: DataFrame, folder: Path, title: str) -> None:
     """Figure 2: `areas.png` (a), `shapes.png` (b) and `solidity.png` (c)."""
-    plt = _pyplot()
+    plt = pyplot()
     present = [c for c in CATEGORIES if (objects.category == c).any()]
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     bins = np.geomspace(max(objects.area.min(), 1), objects.area.max() + 1, 40)
@@ -63,13 +65,13 @@ def plot_figures(objects: DataFrame, folder: Path, title: str) -> None:
         )
     axes.set(xscale="log", xlabel="area, pixels", ylabel="objects", title=title)
     axes.legend()
-    _save(figure, folder / "areas.png")
+    save_figure(figure, folder / "areas.png")
 
     figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
     means = {name: objects[objects.category == name] for name in present}
     plot_means(axes, means, {name: COLOURS[name] for name in present})
     axes.set_title(f"{title}: means, disc area by mean object area")
-    _save(figure, folder / "shapes.png")
+    save_figure(figure, folder / "shapes.png")
 
     figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
     for name in present:
@@ -81,14 +83,14 @@ def plot_figures(objects: DataFrame, folder: Path, title: str) -> None:
     panels[1].set(xlabel="area, pixels", xscale="log")
     panels[1].legend(markerscale=3)
     figure.suptitle(title)
-    _save(figure, folder / "solidity.png")
+    save_figure(figure, folder / "solidity.png")
 
 
 def plot_comparison(sets: Mapping[str, DataFrame], folder: Path) -> None:
     """Figure 3, `comparison.png`: sizes (a), solidity against eccentricity (b) and means (c) of data sets' cells."""
-    plt = _pyplot()
+    plt = pyplot()
     cells = {name: objects[objects.category != "soma"] for name, objects in sets.items()}
-    colours = dict(zip(cells, plt.rcParams["axes.prop_cycle"].by_key()["color"] * len(cells), strict=False))
+    colours = dict(zip(cells, map(hex_of, SERIES * len(cells)), strict=False))
     figure, panels = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
     for name, objects in cells.items():
         bins = np.geomspace(max(objects.area.min(), 1), objects.area.max() + 1, 40)
@@ -99,7 +101,7 @@ def plot_comparison(sets: Mapping[str, DataFrame], folder: Path) -> None:
     panels[0].legend()
     panels[1].set(xlabel="eccentricity (short / long axis)", ylabel="solidity", xlim=(0, 1))
     plot_means(panels[2], cells, colours)
-    _save(figure, folder / "comparison.png")
+    save_figure(figure, folder / "comparison.png")
 
 
 def plot_means(axes: Axes, groups: Mapping[str, DataFrame], colours: Mapping[str, str]) -> None:
@@ -113,17 +115,3 @@ def plot_means(axes: Axes, groups: Mapping[str, DataFrame], colours: Mapping[str
     for handle in axes.legend(fontsize=8).legend_handles:
         handle.set_sizes([60])  # type: ignore[union-attr]
     axes.set(xlabel="mean eccentricity (short / long axis)", ylabel="mean solidity")
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=150)
-    _pyplot().close(figure)

@@ -12,14 +12,13 @@ from viewer import COLOURS, payload, viewer
 from work import SAMPLES, numbered, sample
 
 from glioma_hf import Instances
-from glioma_hf.data.features import CATEGORIES
-from glioma_hf.data.prepared import all_objects
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of
+from glioma_hf.palette import CATEGORY_WORDS
 from glioma_hf.shape import shape_table
 
 GENERATED = "samples"
 TYPES = {"all": CATEGORIES, "cells": ("cell", "cell_a", "cell_b"), "type A": ("cell_a",), "type B": ("cell_b",)}
 TYPES |= {"somata": ("soma",)}
-WORDS = {"cell": "cell", "cell_a": "type A cell", "cell_b": "type B cell", "soma": "soma", "nucleus": "nucleus"}
 MOST_MEASURED = 40  # images measured for the plots of a part
 
 
@@ -56,7 +55,7 @@ class Library:
         if part == GENERATED:
             return sample(SAMPLES[number])
         row = self.splits[part][number]
-        return np.asarray(row["image"]), numbered(all_objects(row))
+        return np.asarray(row["image"]), numbered(instances_of(row, ALL))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019  (there is one library, as long as the page)
     def measures(self, part: str) -> pd.DataFrame:
@@ -65,7 +64,7 @@ class Library:
             sets = [sample(name)[1] for name in SAMPLES]
         else:
             rows = self.splits[part].remove_columns("image").select(range(min(MOST_MEASURED, len(self.splits[part]))))
-            sets = [numbered(all_objects(row)) for row in rows]
+            sets = [numbered(instances_of(row, ALL)) for row in rows]
         table = pd.concat([shape_table(objects) for objects in sets], ignore_index=True)
         table["category"] = [CATEGORIES[c] for c in table["category"]]
         return table
@@ -89,12 +88,12 @@ def tab(data: str) -> list[tuple]:
         wanted = [CATEGORIES.index(c) for c in TYPES[kind]]
         objects = objects.select(np.isin(objects.categories, wanted))
         present = [c for c in CATEGORIES if CATEGORIES.index(c) in objects.categories]
-        return payload(pixels, objects, legend=[(WORDS[c], COLOURS[c]) for c in present])
+        return payload(pixels, objects, legend=[(CATEGORY_WORDS[c], COLOURS[c]) for c in present])
 
     def statistics(part: str, kind: str):
         table = library.measures(part)
         table = table[table.category.isin(TYPES[kind])]
-        counts = ", ".join(f"{n} {WORDS[c]}" for c, n in table.category.value_counts().items())
+        counts = ", ".join(f"{n} {CATEGORY_WORDS[c]}" for c, n in table.category.value_counts().items())
         dots = table[["eccentricity", "solidity", "area", "category"]].round(4)
         return dots, table[["area", "category"]].assign(count=1), f"{counts or 'Nothing'} in {part}."
 

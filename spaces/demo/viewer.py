@@ -15,13 +15,13 @@ from PIL import Image
 from glioma_hf import Instances
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import to_uint8
+from glioma_hf.palette import CATEGORY_COLOURS, hex_of
 from glioma_hf.rle import contours
 from glioma_hf.shape import shape_table
 
 HERE = Path(__file__).parent
-# Okabe and Ito's palette, what shows on grey.
-COLOURS = {"cell": "#E69F00", "cell_a": "#56B4E9", "cell_b": "#E69F00", "soma": "#009E73", "nucleus": "#56B4E9"}
-PLAIN = "#E69F00"
+COLOURS = {name: hex_of(colour) for name, colour in CATEGORY_COLOURS.items()}
+PLAIN = COLOURS["cell"]
 COLUMNS = ["id", "score", "area", "eccentricity", "solidity", "major_axis", "minor_axis", "x", "y"]
 
 

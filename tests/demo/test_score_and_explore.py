@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from glioma_hf import Instances
-from glioma_hf.data.prepared import annotated_rows
+from glioma_hf.data.splits import annotated_rows
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from tests.demo.conftest import NARROW, choose_tab, screenshot, toast
 from tests.strategies import square

@@ -1,0 +1,26 @@
+"""The one door to matplotlib, which the light package comes without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from glioma_hf.errors import InputError
+
+
+def pyplot() -> Any:
+    """`matplotlib.pyplot`, drawing into files alone. Raises `InputError` where matplotlib isn't installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise InputError("plots need matplotlib; bring it with pip install 'glioma_hf[plots]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def save_figure(figure: Any, path: str | Path) -> None:
+    """Write a figure as a picture of 150 pixels an inch and close it."""
+    figure.savefig(path, dpi=150)
+    pyplot().close(figure)
