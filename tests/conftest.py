@@ -65,3 +65,13 @@ def tiny_model():
     from glioma_hf.models.sam.sam import new_model, small_config
 
     return new_model(small_config(64, 32, 2, 2, 32), seed=0).eval()
+
+
+@pytest.fixture
+def dummy(monkeypatch):
+    """A family without weights, known by the name "dummy" as long as the test runs."""
+    from glioma_hf.models import FAMILIES
+    from tests.models.dummy import FAMILY
+
+    monkeypatch.setitem(FAMILIES, "dummy", "tests.models.dummy")
+    return FAMILY

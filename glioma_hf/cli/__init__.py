@@ -9,111 +9,14 @@ from typing import Annotated
 
 import typer
 
-from glioma_hf.cli.console import err, print_matrix, print_scores, quiet_libraries, say
+from glioma_hf.cli.console import err, print_matrix, print_scores, quiet_libraries
 from glioma_hf.cli.data import data_app
+from glioma_hf.cli.models import add_model_commands
 from glioma_hf.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Glioma C6 cell segmentation benchmark.")
 app.add_typer(data_app, name="data")
-MODEL_HELP = "embedded, a folder, or the Hub name of a SAM or SAM 2, such as facebook/sam-vit-base."
-RECIPE_HELP = "quick (minutes on a CPU), paper (CellSeg1's numbers) or a JSON file such as an adapter's training.json."
-
-
-@app.command()
-def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("quickstart"),
-    archive: Annotated[
-        Path | None, typer.Option(help="Zip or folder in the Glioma C6 layout; generated if left out.")
-    ] = None,
-    image: Annotated[int, typer.Option(help="Number of the training image, from 1.")] = 1,
-    recipe: Annotated[str | None, typer.Option(help=RECIPE_HELP)] = None,
-) -> None:
-    """The main job, offline: archive, data set, LoRA from one image, predictions, scores, report."""
-    from glioma_hf.models.sam.train import read_recipe
-    from glioma_hf.workflows.quickstart import quickstart as run
-
-    quiet_libraries()
-    scores = run(out, archive, image, None if recipe is None else read_recipe(recipe), say=err.print)
-    for name, row in scores["models"].items():
-        typer.echo(f"{name}: AP50 {row['ap50']:.3f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}")
-    typer.echo(f"open {out / 'report.html'}")
-
-
-@app.command()
-def train(
-    data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],
-    out: Annotated[Path, typer.Option(help="Folder for the adapter.")],
-    image: Annotated[list[int], typer.Option(help="Number of a training image, from 1; may be repeated.")] = [1],  # noqa: B006
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
-    recipe: Annotated[str, typer.Option(help=RECIPE_HELP)] = "quick",
-    task: Annotated[str, typer.Option(help="cells (both types), soma, cell_a or cell_b.")] = "cells",
-    resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on with a run that was broken off.")] = True,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a log for TensorBoard as well.")] = False,
-) -> None:
-    """LoRA fine-tuning of SAM on one image or a few; thresholds are chosen on the validation split."""
-    from glioma_hf.models.sam.train import read_recipe
-    from glioma_hf.workflows.training import train_adapter
-
-    quiet_libraries()
-    ap = train_adapter(data, image, out, model, read_recipe(recipe), say, task, resume, tensorboard)
-    if ap == ap:  # one process of several knows
-        typer.echo(f"wrote {out}; AP50 {ap:.3f} on the validation images its thresholds were chosen on")
-
-
-@app.command()
-def tune(
-    data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],
-    adapter: Annotated[Path | None, typer.Option(help="Folder written by train; the thresholds go there.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A JSON file for the thresholds instead.")] = None,
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
-    prompts: Annotated[str | None, typer.Option(help="centres or grid, see predict.")] = None,
-    task: Annotated[str, typer.Option(help="cells (both types), soma, cell_a or cell_b.")] = "cells",
-) -> None:
-    """Choose the thresholds of prediction on the validation split, for an adapter or a base as it is."""
-    check_prompts(prompts)
-    from glioma_hf.workflows.training import tune_thresholds
-
-    quiet_libraries()
-    settings, ap = tune_thresholds(data, model, adapter, out, prompts, task, say)
-    typer.echo(f"AP50 {ap:.3f} on the validation images with {settings.model_dump_json()}")
-
-
-@app.command()
-def push(
-    adapter: Annotated[Path, typer.Argument(help="Folder written by train.")],
-    repo: Annotated[str, typer.Option(help="USER/NAME on the Hub.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be pushed; no network.")] = False,
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
-) -> None:
-    """An adapter to the Hub: weights, recipe, thresholds, and a card with its scores."""
-    from glioma_hf.workflows.training import push_adapter
-
-    quiet_libraries()
-    names, url = push_adapter(adapter, repo, private, dry_run)
-    typer.echo(f"{'would push' if dry_run else 'pushed and checked'} {', '.join(names)}: {url}")
-
-
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Images (TIFF, PNG, JPEG or BMP) and folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; images done already are skipped.")],
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
-    adapter: Annotated[Path | None, typer.Option(help="Folder written by train or quickstart.")] = None,
-    thresholds: Annotated[Path | None, typer.Option(help="File written by tune, instead of the adapter's.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="centres (found by the model) or grid (CellSeg1's way).")] = None,
-    diameter: Annotated[float | None, typer.Option(min=2, help="Pixels across a cell, about.")] = None,
-    pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
-) -> None:
-    """Instances of images: COCO results, shapes, overlay, label map and ImageJ regions for each."""
-    check_prompts(prompts)
-    from glioma_hf.workflows.prediction import find_images, predict_images
-    from glioma_hf.workflows.training import open_segmenter
-
-    quiet_libraries()
-    paths = find_images(images)
-    total = predict_images(paths, open_segmenter(model, adapter, thresholds, prompts, diameter), out, pixel_size, say)
-    if total is not None:  # one process of several tells
-        typer.echo(f"{total} cells in {len(paths)} images; see {out}")
+add_model_commands(app)
 
 
 @app.command()
@@ -215,12 +118,6 @@ def demo(
         read_prepared(data)
         os.environ["GLIOMA_HF_DATA"] = str(data.resolve())
     load_script("spaces/demo/app.py").launch(server_name="127.0.0.1", server_port=port)
-
-
-def check_prompts(prompts: str | None) -> None:
-    """Raise `InputError` for a kind of prompts that there isn't."""
-    if prompts not in (None, "centres", "grid"):
-        raise InputError(f"the prompts {prompts!r} aren't known; they are centres or grid")
 
 
 def check_task(task: str) -> None:

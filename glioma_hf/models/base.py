@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glioma_hf.errors import InputError
-from glioma_hf.instances import Instances
+from glioma_hf.instances import Instances, check_size
 from glioma_hf.progress import OnProgress, ignore
 
 if TYPE_CHECKING:
@@ -37,6 +37,14 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 0
+
+    def steps(self, images: int) -> int:
+        """How many steps training on so many images takes; 1 where a family doesn't count."""
+        return 1
+
+    def for_steps(self, steps: int) -> Self:
+        """The recipe of a run of about so many steps on one image; itself where a family doesn't count."""
+        return self
 
 
 class TrainerRecipe(Recipe):
@@ -127,7 +135,7 @@ class Family:
 
     Attributes:
         name: by which it is called, in FAMILIES and before a colon ("sam:facebook/sam-vit-base").
-        title: its name for people, in cards.
+        title: its name for people, in cards; `tuned`, what training makes of a base, in tables.
         summary: Markdown for the card of a saved model, one paragraph, from (base, recipe).
         bases: names of models to start from that come with an installation; the first is the default.
         recipe, settings: the types of its recipes and of its segmenters' settings.
@@ -143,6 +151,7 @@ class Family:
 
     name: str
     title: str
+    tuned: str
     summary: Callable[[str, Any], str]
     bases: tuple[str, ...]
     recipe: type[Recipe]
@@ -176,6 +185,19 @@ class Family:
             raise InputError(f"the recipe {name!r} isn't known; it is {', '.join(known)} or a JSON file") from None
         except ValueError as error:
             raise InputError(f"{name}: not a recipe of {self.title} ({' '.join(str(error).split()[:20])})") from None
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """An image as a segmenter takes it. Raises `InputError` for anything but finite numbers (H, W[, channels])."""
+    image = np.asarray(image)
+    if image.ndim not in (2, 3):
+        raise InputError(f"an image is of shape (height, width) or (height, width, channels), not {image.shape}")
+    check_size(image.shape[:2])
+    if image.dtype.kind not in "buif":
+        raise InputError(f"an image holds numbers, not {image.dtype}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise InputError("the image has pixels that are no numbers; replace them")
+    return image
 
 
 def check_settings(kind: type[Any], values: dict[str, Any], where: str) -> Any:

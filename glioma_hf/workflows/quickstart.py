@@ -1,43 +1,40 @@
-"""The main job, end to end: archive -> data set -> LoRA from one image -> predictions -> scores -> report."""
+"""The main job, end to end: archive -> data set -> training on one image -> predictions -> scores -> report."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from glioma_hf.data.images import to_uint8
 from glioma_hf.data.prepare import prepare
-from glioma_hf.data.splits import LabelledImage, load_splits, pick
+from glioma_hf.data.splits import LabelledImage, find_split, load_images
 from glioma_hf.draw import overlay
 from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.inputs import to_rles
-from glioma_hf.models.sam.generate import SETTINGS_FILE, GenerationSettings, SamSegmenter, best_device
-from glioma_hf.models.sam.lora import load_base
-from glioma_hf.models.sam.sam import EMBEDDED
-from glioma_hf.models.sam.train import QUICK, TrainSettings, save_adapter, train
-from glioma_hf.models.sam.tune import tune
-from glioma_hf.models.training import CHECKPOINTS
+from glioma_hf.models import EMBEDDED, find_base
+from glioma_hf.models.base import Family, Run, Segmenter
+from glioma_hf.models.saved import ModelFolder
+from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.resources import bundled
-from glioma_hf.shape import shape_table
 from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
 from glioma_hf.synthetic.scenes import SceneConfig
+from glioma_hf.workflows.outputs import results, shapes
 from glioma_hf.workflows.report import write_report
-from glioma_hf.workflows.training import adapter_scores, every_tenth, typical_diameter
+from glioma_hf.workflows.training import TrainingData, as_pairs, fit_and_tune
 
-Say = Callable[[str], None]
-CELL_CATEGORY = 1  # as COCO files count from
 # One microscope and one annotator, as in a real data set: what one image teaches holds for the others.
-GENERATED = SyntheticArchiveConfig(
+SYNTHETIC = SyntheticArchiveConfig(
     scene=SceneConfig(
         cells_per_megapixel=(150, 260), scale=(1.4, 1.4), halo=(8.0, 8.0), noise=(4.0, 4.0), looseness=(4.0, 4.0)
     )
 )
+BRIEF = 8  # the part of the recipe's steps on synthetic images, which the embedded model nearly knows
 
 
 @dataclass
@@ -45,110 +42,120 @@ class ModelRun:
     """One model on the test split: its thresholds, scores and predictions."""
 
     name: str
-    settings: dict[str, Any]
-    validation_ap50: float
+    suffix: str  # of its overlays' names
+    segmenter: Segmenter
+    validation_ap50: float | None
     scores: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     predictions: list[Instances] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
         """What goes into `scores.json`."""
-        s = self.scores
         names = ("tp", "fp", "fn", "precision", "recall", "f1", "ap50", "ap75", "ap90", "images")
-        return {name: s[name] for name in names} | {
-            "objects": s["references"],
-            "predicted_objects": s["predictions"],
+        return {name: self.scores[name] for name in names} | {
+            "objects": self.scores["references"],
+            "predicted_objects": self.scores["predictions"],
             "seconds": round(self.seconds, 2),
             "validation_ap50": self.validation_ap50,
-            "generation": self.settings,
+            "thresholds": self.segmenter.settings.model_dump(mode="json"),
         }
 
 
 def quickstart(
-    out: str | Path,
+    out: str | Path = "quickstart",
     archive: str | Path | None = None,
     image: int = 1,
-    recipe: TrainSettings | None = None,
+    recipe: str | Path | Any = None,
     model: str = EMBEDDED,
-    say: Say = print,
+    on_progress: OnProgress = ignore,
 ) -> dict[str, Any]:
     """Run the main job offline and leave everything in the folder `out`; returns what `scores.json` holds.
 
     Args:
         out: a new or empty folder, or one that an earlier run made; written whole or not at all.
-        archive: zip or folder in the Glioma C6 layout; generated where none is given.
+        archive: zip or folder in the Glioma C6 layout; a synthetic one where none is given.
         image: number of the training image, from 1.
-        recipe: how the adapter is trained; `QUICK` where none is given, an eighth of it on generated images, which
-            the embedded model nearly knows.
-        model: the base model; see `load_base`.
-        say: takes a line for people to read.
+        recipe: how the model is trained: a name, a JSON file or a recipe of the family. Its default where none is
+            given, a part of it on synthetic images.
+        model: the base model, see `models.find_base`.
 
     Raises `InputError` for a broken archive, a training image that isn't there, an output folder that
     can't be written.
     """
     started = time.perf_counter()
-    if recipe is None:
-        recipe = QUICK if archive is not None else QUICK.model_copy(update={"epochs": max(1, QUICK.epochs // 8)})
+    family, base = find_base(model)
+    if recipe is None or isinstance(recipe, str | Path):
+        named, recipe = recipe, family.read_recipe(recipe)
+        if named is None and archive is None:
+            recipe = recipe.for_steps(recipe.steps(1) // BRIEF)
     with new_folder(out) as work:
         if archive is None:
-            say("generating an archive of images in the Glioma C6 layout (none was given)")
-            archive, source = work / "archive.zip", "generated images"
-            write_synthetic_archive(archive, seed=0, config=GENERATED)
+            on_progress(Progress("drawing a synthetic archive in the Glioma C6 layout (none was given)"))
+            archive, source = work / "archive.zip", "synthetic images"
+            write_synthetic_archive(archive, seed=0, config=SYNTHETIC)
         else:
             source = Path(archive).name
-        say("preparing the data set: archive -> Parquet")
-        prepare(archive, work / "dataset")
-        splits = load_splits(work / "dataset", work / ".cache", source)
-        chosen = pick(splits["train"], image, source)
-        device = best_device()
-        say(f"the base model on {len(splits['test'])} test images, on {device.type}; thresholds from validation images")
-        base = _run("base", SamSegmenter(load_base(model).to(device)), splits, say)
-        say(f"fine-tuning a LoRA adapter on one image, {chosen.name} ({len(chosen.cells)} cells)")
-        adapted = train(
-            load_base(model, recipe.tile).to(device),
-            [(chosen.pixels, chosen.cells)],
-            recipe,
-            work / "adapter",
-            every_tenth(say),
+        on_progress(Progress("preparing the data set: archive -> Parquet"))
+        data = work / "dataset"
+        prepare(archive, data)
+        chosen, validation, test = (
+            load_images(data, split, numbers=numbers, name=source)
+            for split, numbers in (("train", [image]), ("validation", None), ("test", None))
         )
+        on_progress(
+            Progress(f"the base model on {len(test)} test images; its thresholds come from the validation images")
+        )
+        before = _run_base(family, base, validation, test, on_progress)
+        name = chosen[0].name
+        on_progress(Progress(f"fine-tuning on one image, {name} ({len(chosen[0].instances)} cells)"))
+        run = Run(work / "adapter", on_progress)
+        fit_and_tune(family, base, TrainingData(source, chosen, validation), recipe, run)
         trained = time.perf_counter()
-        start = GenerationSettings(cell_diameter=typical_diameter([chosen]))
-        tuned = _run("LoRA, one image", SamSegmenter(adapted, start), splits, say)
-        save_adapter(
-            adapted, work / "adapter", model, recipe, adapter_scores(source, [chosen], splits, tuned.validation_ap50)
-        )
-        shutil.rmtree(work / "adapter" / CHECKPOINTS, ignore_errors=True)
-        (work / "adapter" / SETTINGS_FILE).write_text(json.dumps(tuned.settings, indent=2))
-        say("scoring through evaluate.load")
-        for run in (base, tuned):
-            run.scores = _score(run.predictions, [item.cells for item in splits["test"]], work)
-        say("drawing pictures and writing the report")
+        after = _run_saved(family, base, work / "adapter", test, on_progress)
+        on_progress(Progress("scoring through evaluate.load"))
+        for each in (before, after):
+            each.scores = _score(each.predictions, [item.instances for item in test], work)
+        on_progress(Progress("drawing pictures and writing the report"))
         scores: dict[str, Any] = {
             "data": source,
-            "split": "spec/test",
-            "base_model": model,
-            "training_image": chosen.name,
-            "models": {run.name: run.summary() for run in (base, tuned)},
+            "split": find_split(data, "test").name,
+            "family": family.name,
+            "base_model": base,
+            "training_image": name,
+            "models": {each.name: each.summary() for each in (before, after)},
             "seconds": {"training_done_after": round(trained - started, 1)},
         }
-        _write_results(work, splits["test"], base, tuned)
+        _write_results(work, test, (before, after))
         scores["seconds"]["total"] = round(time.perf_counter() - started, 1)
         (work / "scores.json").write_text(json.dumps(scores, indent=2))
-        write_report(work / "report.html", scores, recipe.model_dump(), [item.name for item in splits["test"]])
+        write_report(work / "report.html", scores, recipe.model_dump(), [item.name for item in test])
         shutil.rmtree(work / ".cache", ignore_errors=True)
     return scores
 
 
-def _run(name: str, segmenter: SamSegmenter, splits: dict[str, list[LabelledImage]], say: Say) -> ModelRun:
-    """Thresholds from the validation split, then predictions of the test split."""
-    settings, ap = tune(segmenter, [(item.pixels, item.cells) for item in splits["validation"]])
-    segmenter = SamSegmenter(segmenter.model, settings)
-    run = ModelRun(name, settings.model_dump(mode="json"), ap)
+def _run_base(
+    family: Family, base: str, validation: list[LabelledImage], test: list[LabelledImage], on_progress: OnProgress
+) -> ModelRun:
+    """The base as it comes, with thresholds from the validation split, on the test split."""
+    segmenter, ap = family.tune(family.load(base, None), as_pairs(validation), ignore)
+    return _predict(ModelRun("base", "base", segmenter, ap), test, on_progress)
+
+
+def _run_saved(family: Family, base: str, folder: Path, test: list[LabelledImage], on_progress: OnProgress) -> ModelRun:
+    """What was saved, on the test split."""
+    saved = ModelFolder(folder)
+    segmenter = family.load(base, folder).with_settings(**saved.settings().model_dump())
+    scores = saved.scores()
+    ap = None if scores is None else scores.validation_ap50
+    return _predict(ModelRun(f"{family.tuned}, one image", "tuned", segmenter, ap), test, on_progress)
+
+
+def _predict(run: ModelRun, test: list[LabelledImage], on_progress: OnProgress) -> ModelRun:
     started = time.perf_counter()
-    for item in splits["test"]:
-        found = segmenter.segment(item.pixels)
-        run.predictions.append(found)
-        say(f"  {name}: {item.name}, {len(found)} cells")
+    for item in test:
+        cells = run.segmenter.segment(item.pixels)
+        run.predictions.append(cells)
+        on_progress(Progress(f"  {run.name}: {item.name}, {len(cells)} cells"))
     run.seconds = time.perf_counter() - started
     return run
 
@@ -161,22 +168,22 @@ def _score(predictions: list[Instances], references: list[Instances], work: Path
     return metric.compute(**{name: list(side) for name, side in sides.items()})
 
 
-def _write_results(work: Path, images: list[LabelledImage], base: ModelRun, tuned: ModelRun) -> None:
+def _write_results(work: Path, images: list[LabelledImage], runs: Sequence[ModelRun]) -> None:
+    """Overlays of all runs; results and shapes of the last, of all images in one file each."""
     import pandas as pd
 
-    results: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     tables = []
     (work / "overlays").mkdir()
     for number, item in enumerate(images):
         stem = Path(item.name).stem
         shown = to_uint8(item.pixels)
-        for run, suffix in ((base, "base"), (tuned, "lora")):
-            overlay(shown, run.predictions[number], item.cells).save(work / "overlays" / f"{stem}_{suffix}.png")
-        found = tuned.predictions[number]
-        for row in found.to_coco(item.image_id, [CELL_CATEGORY]):
-            results.append({k: v for k, v in row.items() if k not in ("id", "iscrowd")})
-        table = shape_table(found)
+        for run in runs:
+            overlay(shown, run.predictions[number], item.instances).save(work / "overlays" / f"{stem}_{run.suffix}.png")
+        cells = runs[-1].predictions[number]
+        rows += results(cells, item.image_id)
+        table = shapes(cells)
         table.insert(0, "file_name", item.name)
-        tables.append(table.drop(columns="category"))
-    (work / "predictions.json").write_text(json.dumps(results))
+        tables.append(table)
+    (work / "predictions.json").write_text(json.dumps(rows))
     pd.concat(tables).to_csv(work / "morphology.csv", index=False, float_format="%.6g")

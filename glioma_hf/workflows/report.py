@@ -17,6 +17,7 @@ def write_report(path: Path, scores: dict[str, Any], recipe: dict[str, Any], ima
     page = environment.get_template("report.html").render(
         scores=scores,
         recipe=recipe,
+        tuned=list(scores["models"])[-1],
         measures=MEASURES,
         counts=COUNTS,
         images=[(name, Path(name).stem) for name in images],

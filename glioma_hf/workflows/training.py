@@ -1,236 +1,207 @@
-"""What `glioma-hf train` and `glioma-hf tune` do, and the way to a model with its adapter and thresholds."""
+"""What `glioma-hf train` and `glioma-hf tune` do, for any family: fine-tune, choose thresholds, save."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 
-from glioma_hf import hub
-from glioma_hf.data.splits import LabelledImage, load_splits, pick
+from glioma_hf.data.splits import LabelledImage, has_split, load_images
 from glioma_hf.errors import InputError
-from glioma_hf.files import new_file, partial_folder, resumable_folder
-from glioma_hf.models.sam.adapter_card import SCORES_FILE
-from glioma_hf.models.sam.generate import SETTINGS_FILE, GenerationSettings, SamSegmenter, best_device
-from glioma_hf.models.sam.lora import check_adapter, load_adapter, load_base
-from glioma_hf.models.sam.sam import EMBEDDED
-from glioma_hf.models.sam.train import QUICK, TrainSettings, read_recipe, save_adapter, train
-from glioma_hf.models.sam.tune import tune
-from glioma_hf.models.training import CHECKPOINTS, last_checkpoint
+from glioma_hf.files import partial_folder, resumable_folder
+from glioma_hf.instances import Instances
+from glioma_hf.models import EMBEDDED, find_base, load_segmenter
+from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
+from glioma_hf.models.saved import ModelFolder, TrainingScores, write_settings
+from glioma_hf.progress import OnProgress, Progress, ignore
+from glioma_hf.workflows.processes import Processes
 
-Say = Callable[[str], None]
+CHECKPOINTS = "checkpoints"  # where `Run.work` keeps them; not part of a saved model
 
 
-def train_adapter(
+def train(
     data: str | Path,
-    numbers: Sequence[int],
-    out: str | Path,
+    images: Sequence[int] = (1,),
+    out: str | Path = "model",
     model: str = EMBEDDED,
-    recipe: TrainSettings = QUICK,
-    say: Say = print,
+    recipe: str | Path | Any = None,
     task: str = "cells",
+    on_progress: OnProgress = ignore,
     resume: bool = True,
     tensorboard: bool = False,
-) -> float:
-    """Fine-tune on training images of a prepared data set; thresholds come from its validation images.
+) -> TrainingScores | None:
+    """Fine-tune a model on training images of a prepared data set; thresholds come from its validation images.
 
     Args:
-        numbers: of the training images, from 1.
+        data: folder made by `prepare`.
+        images: numbers of training images, from 1.
+        out: folder for the model, its recipe, thresholds, scores and card; written whole or not at all.
+        model: the base, see `models.find_base`.
+        recipe: a name, a JSON file or a recipe of the family; the family's default without it.
         task: which objects are learned, see `instances_of`.
+        on_progress: told what is going on, and of each training step.
         resume: go on from the last checkpoint of a run of the same job that was broken off.
         tensorboard: keep a log for TensorBoard as well.
 
-    Writes the adapter, its recipe, thresholds and validation scores into the folder `out`, whole or not at all;
-    returns the AP at IoU 0.5 on the validation images. Under `accelerate launch` the first process writes.
+    Returns what is kept as the model's scores. Without validation images the thresholds stay as the family has them
+    and the score is None. Under `accelerate launch` the first process writes; the others return None.
+
+    Raises `InputError` for a data set, an image, a recipe or a model that can't be used.
+
+    Example:
+        prepare("archive.zip", "glioma_c6")
+        scores = train("glioma_c6", images=[1], out="adapter")
+        segmenter = load_segmenter("adapter")
     """
-    state = PartialState(cpu=best_device().type == "cpu")
-    tell: Say = say if state.is_main_process else lambda line: None
-    with state.main_process_first():
-        splits = load_splits(data, task=task)
-    numbers = list(dict.fromkeys(numbers))
-    chosen = [pick(splits["train"], number, str(data)) for number in numbers]
-    validation = [(item.pixels, item.cells) for item in splits["validation"]]
-    job = json.dumps([str(Path(data).resolve()), numbers, str(model), recipe.model_dump(), task])
-    with _shared_folder(out, job, resume, state) as folder:
-        last = last_checkpoint(folder)
-        tell(f"{'going on from ' + Path(last).name if last else 'fine-tuning'}: {', '.join(i.name for i in chosen)}")
-        adapted = train(
-            load_base(model, recipe.tile).to(best_device()),
-            [(item.pixels, item.cells) for item in chosen],
-            recipe,
-            folder,
-            every_tenth(tell),
-            validate=lambda adapted: tune(SamSegmenter(adapted), validation)[1],
-            tensorboard=tensorboard,
-        )
-        if not state.is_main_process:
-            return float("nan")
-        tell("choosing thresholds on validation images")
-        start = GenerationSettings(cell_diameter=typical_diameter(chosen))
-        settings, ap = tune(SamSegmenter(adapted, start), validation)
-        save_adapter(adapted, folder, model, recipe, adapter_scores(Path(data).name, chosen, splits, ap, task))
-        (folder / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2))
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    family, base = find_base(model)
+    if recipe is None or isinstance(recipe, str | Path):
+        recipe = family.read_recipe(recipe)
+    processes = Processes()
+    tell = on_progress if processes.first else ignore
+    numbers = list(dict.fromkeys(images))
+    with processes.first_goes_before():
+        chosen = load_images(data, "train", task, numbers)
+        validation = load_images(data, "validation", task) if has_split(data, "validation") else []
+    learned = TrainingData(Path(data).name, chosen, validation, task)
+    job = f"{Path(data).resolve()} {numbers} {family.name}:{base} {recipe.model_dump_json()} {task}"
+    with _shared_folder(out, job, resume, processes) as folder:
+        tell(Progress(f"{_how(folder)}: {', '.join(item.name for item in chosen)}"))
+        run = Run(folder, tell, tensorboard=tensorboard)
+        segmenter = _fit(family, base, learned, recipe, run)
+        return tune_and_save(family, base, segmenter, learned, recipe, run) if processes.first else None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is trained and tuned on.
+
+    Attributes:
+        name: of the data set, as scores and cards call it.
+        images, validation: of the training and the validation split; the latter may be missing.
+        task: which objects are learned.
+    """
+
+    name: str
+    images: Sequence[LabelledImage]
+    validation: Sequence[LabelledImage] = ()
+    task: str = "cells"
+
+
+def fit_and_tune(family: Family, base: str, data: TrainingData, recipe: Any, run: Run) -> TrainingScores:
+    """Train, choose thresholds on validation images where there are any, and save into `run.work`."""
+    return tune_and_save(family, base, _fit(family, base, data, recipe, run), data, recipe, run)
+
+
+def _fit(family: Family, base: str, data: TrainingData, recipe: Any, run: Run) -> Segmenter:
+    pairs = as_pairs(data.validation)
+    if pairs:
+        run = replace(run, validate=lambda segmenter: family.tune(segmenter, pairs, ignore)[1])
+    return family.train(base, as_pairs(data.images), recipe, run)
+
+
+def tune_and_save(
+    family: Family, base: str, segmenter: Segmenter, data: TrainingData, recipe: Any, run: Run
+) -> TrainingScores:
+    """Choose a trained segmenter's thresholds on validation images where there are any, and save it."""
+    assert run.work is not None
+    ap = None
+    if data.validation:
+        run.on_progress(Progress("choosing thresholds on validation images"))
+        segmenter, ap = family.tune(segmenter, as_pairs(data.validation), ignore)
+    else:
+        run.on_progress(Progress("no validation images: the thresholds stay as they are"))
+    scores = TrainingScores(
+        data=data.name,
+        task=data.task,
+        training_images=[item.name for item in data.images],
+        validation_images=[item.name for item in data.validation],
+        validation_ap50=ap,
+    )
+    ModelFolder(run.work).write(family, segmenter, base, recipe, scores)
+    shutil.rmtree(run.work / CHECKPOINTS, ignore_errors=True)
+    return scores
+
+
+def teach(
+    pixels: np.ndarray,
+    instances: Instances,
+    out: str | Path,
+    model: str = EMBEDDED,
+    steps: int | None = None,
+    on_progress: OnProgress = ignore,
+) -> float:
+    """Fine-tune on one image that is no data set's, in this process alone, and save the model into `out`.
+
+    Args:
+        pixels, instances: the image and its outlines.
+        steps: about how many; as many as the family's default recipe makes without it.
+
+    Returns the AP at IoU 0.5 on the image itself, on which the thresholds are chosen, there being no other.
+    """
+    family, base = find_base(model)
+    recipe = family.read_recipe()
+    recipe = recipe if steps is None else recipe.for_steps(steps)
+    pairs = [(pixels, instances)]
+    segmenter = family.train(base, pairs, recipe, Run(on_progress=on_progress, workers=0))
+    on_progress(Progress("choosing thresholds on the image itself"))
+    segmenter, ap = family.tune(segmenter, pairs, ignore)
+    ModelFolder(out).write(family, segmenter, base, recipe)
     return ap
 
 
-def tune_thresholds(
+def tune(
     data: str | Path,
-    model: str = EMBEDDED,
+    model: str | None = None,
     adapter: str | Path | None = None,
     out: str | Path | None = None,
-    prompts: str | None = None,
     task: str = "cells",
-    say: Say = print,
-) -> tuple[GenerationSettings, float]:
-    """Choose generation thresholds anew on the validation images of a prepared data set.
+    on_progress: OnProgress = ignore,
+    **settings: Any,
+) -> tuple[Segmenter, float]:
+    """Choose thresholds anew on the validation images of a prepared data set.
 
-    They are written beside the adapter, or into the file `out`. Returns them and the AP at IoU 0.5.
-    Raises `InputError` where neither place is given.
+    They are written beside the saved model `adapter`, or into the file `out`. Returns the segmenter that has them and
+    its AP at IoU 0.5. For `settings` see `load_segmenter`. Raises `InputError` where neither place is given.
     """
     if adapter is None and out is None:
         raise InputError(
             "thresholds are kept with an adapter (--adapter FOLDER) or in a file of their own (--out FILE)"
         )
-    segmenter = open_segmenter(model, adapter, prompts=prompts)
-    validation = load_splits(data, task=task)["validation"]
-    settings, ap = tune(
-        segmenter,
-        [(item.pixels, item.cells) for item in validation],
-        lambda done, total: say(f"asked validation image {done} of {total}"),
-    )
-    with new_file(out if out is not None else Path(str(adapter)) / SETTINGS_FILE) as partial:
-        partial.write_text(settings.model_dump_json(indent=2))
-    if adapter is not None and out is None:
-        _note_score(Path(adapter), ap)
-    return settings, ap
+    segmenter = load_segmenter(model, adapter, **settings)
+    family = find_base(model or EMBEDDED)[0] if adapter is None else ModelFolder(adapter).family()
+    segmenter, ap = family.tune(segmenter, as_pairs(load_images(data, "validation", task)), on_progress)
+    if out is not None:
+        write_settings(segmenter, Path(out))
+    else:
+        ModelFolder(str(adapter)).note_tuning(segmenter, ap)
+    return segmenter, ap
 
 
-def push_adapter(folder: str | Path, repo: str, private: bool = False, dry_run: bool = False) -> tuple[list[str], str]:
-    """An adapter's files to a model repository on the Hub, compared there with what was sent.
-
-    Returns the files' names and the address (the repository's name in a dry run). Raises `InputError` where the
-    folder holds no adapter or the Hub refuses.
-    """
-    hub.check_repo(repo)
-    folder = Path(folder)
-    check_adapter(folder)
-    kept = (
-        "adapter_config.json",
-        "adapter_model.safetensors",
-        "README.md",
-        "training.json",
-        SETTINGS_FILE,
-        SCORES_FILE,
-    )
-    with tempfile.TemporaryDirectory() as work:
-        names = [name for name in kept if (folder / name).is_file()]
-        for name in names:
-            shutil.copyfile(folder / name, Path(work) / name)
-        card = Path(work) / "README.md"
-        if card.is_file():
-            card.write_text(card.read_text(encoding="utf-8").replace("THIS_FOLDER", repo), encoding="utf-8")
-        return names, repo if dry_run else hub.push(Path(work), names, repo, private, kind="model")
+def as_pairs(images: Sequence[LabelledImage]) -> list[LabelledPixels]:
+    """Pixels and instances, as families take them."""
+    return [(item.pixels, item.instances) for item in images]
 
 
-def open_segmenter(
-    model: str = EMBEDDED,
-    adapter: str | Path | None = None,
-    thresholds: str | Path | None = None,
-    prompts: str | None = None,
-    diameter: float | None = None,
-) -> SamSegmenter:
-    """A base, with an adapter and the thresholds kept beside it where one is given.
-
-    Args:
-        thresholds: file of `GenerationSettings` to take instead.
-        prompts: `centres` or `grid` instead of what the thresholds say.
-        diameter: of the cells expected, in pixels; images are scaled to what the model knows.
-    """
-    tile = None
-    if adapter is not None:
-        recipe, kept = Path(adapter) / "training.json", Path(adapter) / SETTINGS_FILE
-        tile = read_recipe(str(recipe)).tile if recipe.is_file() else None
-        thresholds = kept if thresholds is None and kept.is_file() else thresholds
-    settings = GenerationSettings() if thresholds is None else _read_settings(Path(thresholds))
-    base = load_base(model, tile).to(best_device())
-    if prompts is not None:
-        settings = settings.model_copy(update={"prompts": prompts})
-    if diameter is not None:
-        settings = settings.for_diameter(diameter)
-    return SamSegmenter(base if adapter is None else load_adapter(base, adapter), settings)
-
-
-def adapter_scores(
-    data: str, chosen: Sequence[LabelledImage], splits: dict[str, list[LabelledImage]], ap: float, task: str = "cells"
-) -> dict[str, Any]:
-    """What `save_adapter` keeps and the card tells: the data, the images, and the AP50 on validation images."""
-    return {
-        "data": data,
-        "task": task,
-        "training_images": [item.name for item in chosen],
-        "validation_images": [item.name for item in splits["validation"]],
-        "validation_ap50": ap,
-    }
-
-
-def typical_diameter(images: Sequence[LabelledImage]) -> float:
-    """Median over the cells of the diameter of the circle of the same area, in pixels."""
-    areas = np.concatenate([item.cells.areas for item in images])
-    return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
-
-
-def every_tenth(say: Say) -> Callable[[int, int, float], None]:
-    """Says every tenth step, with the loss and the time left."""
-    started, first = time.perf_counter(), 0
-
-    def report(step: int, steps: int, loss: float) -> None:
-        nonlocal first
-        first = first or step  # a run that goes on doesn't begin at 1
-        if step % 10 == 0 or step == steps:
-            left = (time.perf_counter() - started) / (step - first + 1) * (steps - step)
-            say(f"  step {step} of {steps}, loss {loss:.3f}, about {left:.0f} s left")
-
-    return report
+def _how(folder: Path) -> str:
+    """Whether a run begins or goes on."""
+    checkpoints = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
+    return f"going on from {checkpoints[-1].name}" if checkpoints else "fine-tuning"
 
 
 @contextmanager
-def _shared_folder(out: str | Path, job: str, resume: bool, state: PartialState) -> Iterator[Path]:
+def _shared_folder(out: str | Path, job: str, resume: bool, processes: Processes) -> Iterator[Path]:
     """`resumable_folder` of the first process, which the others may read from."""
-    if not state.is_main_process:
-        state.wait_for_everyone()
+    if not processes.first:
+        processes.wait()
         yield partial_folder(out)
         return
     if not resume:
         shutil.rmtree(partial_folder(out), ignore_errors=True)
     with resumable_folder(out, job) as folder:
-        state.wait_for_everyone()
+        processes.wait()
         yield folder
-
-
-def _read_settings(path: Path) -> GenerationSettings:
-    try:
-        return GenerationSettings.model_validate_json(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: the thresholds can't be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: the thresholds can't be read ({str(error).splitlines()[0]})") from None
-
-
-def _note_score(adapter: Path, ap: float) -> None:
-    """The new validation score into the adapter's scores."""
-    path = adapter / SCORES_FILE
-    try:
-        scores = json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError:
-        raise InputError(f"{path}: not JSON; delete it and tune again") from None
-    with new_file(path) as partial:
-        partial.write_text(json.dumps({**scores, "validation_ap50": ap}, indent=2))

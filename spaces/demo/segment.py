@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from work import (
     choose_model,
     forget,
     gpu,
+    models,
     new_folder,
     numbered,
     read_upload,
@@ -26,28 +26,25 @@ from work import (
 )
 
 from glioma_hf import Instances
-from glioma_hf.data.exports import write_label_map, write_rois
-from glioma_hf.data.images import SUFFIXES, to_uint8
-from glioma_hf.draw import overlay
-from glioma_hf.models.sam.generate import SamSegmenter, keep_best
-from glioma_hf.shape import shape_table
+from glioma_hf.data.images import SUFFIXES
+from glioma_hf.models.base import Segmenter
+from glioma_hf.workflows.outputs import results, write_instances
 
 EMPTY = "Choose a sample or drop in an image, then press <b>Find cells</b>."
 LOWEST = 0.1  # score from which cells are kept for the slider
 
 
-def segment_image(segmenter: SamSegmenter, pixels: np.ndarray, tell: Any = lambda share: None) -> Instances:
+def segment_image(segmenter: Segmenter, pixels: np.ndarray, tell: Any = lambda share: None) -> Instances:
     """Cells of any score from `LOWEST` on, best first; those above a score are what that threshold gives."""
-    floor = segmenter.settings.model_copy(update={"pred_iou_thresh": LOWEST})
-    found = keep_best(SamSegmenter(segmenter.model, floor).candidates(pixels, tell), floor)
-    return numbered(found)
+    cells = segmenter.with_score_threshold(LOWEST).segment(pixels, lambda progress: tell(progress.share))
+    return numbered(cells)
 
 
 @gpu
 def find_cells(
     upload: str | None,
     sample_name: str,
-    kind: str,
+    model: str,
     hub_name: str,
     adapter_file: str | None,
     adapter_name: str,
@@ -60,14 +57,14 @@ def find_cells(
     pixels, name = (read_upload(upload), Path(upload).stem) if upload else (sample(sample_name)[0], sample_name)
     forget(state and state.get("folder"))
     yield None, gr.skip(), "Loading the model …", None
-    segmenter = choose_model(kind, hub_name, adapter_file, adapter_name, taught and taught["adapter"])
+    segmenter = choose_model(model, hub_name, adapter_file, adapter_name, taught and taught["adapter"])
     cells = Instances.empty(pixels.shape[:2])
     for what, news in run_stoppable(lambda tell: segment_image(segmenter, pixels, tell)):
         if what == "told":
             yield None, gr.skip(), f"Looking at the image: {news:.0%}", None
         else:
             cells = news
-    threshold = max(segmenter.settings.pred_iou_thresh, LOWEST)
+    threshold = max(segmenter.score_threshold, LOWEST)
     state = {"image": pixels, "cells": cells, "name": name.lower().replace(" ", "_"), "pixel": pixel_size or 0.0}
     state["folder"] = str(new_folder())
     shown = payload(pixels, cells, pixel_size=pixel_size or 0.0, threshold=threshold)
@@ -86,12 +83,8 @@ def write_files(state: dict | None, threshold: float) -> list[str] | None:
     targets = [
         folder / f"{name}{end}" for end in ("_coco.json", "_shapes.csv", "_rois.zip", "_labels.tif", "_overlay.png")
     ]
-    coco, shapes, rois, labels, picture = targets
-    coco.write_text(json.dumps(cells.to_coco(1, [1])))
-    shape_table(cells, state["pixel"] or 1.0).drop(columns="category").to_csv(shapes, index=False, float_format="%.6g")
-    write_rois(cells, rois)
-    write_label_map(cells, labels)
-    overlay(to_uint8(state["image"]), cells).save(picture)
+    files = dict(zip(("results", "shapes", "rois", "labels", "overlay"), targets, strict=True))
+    write_instances(files, state["image"], cells, pixel_size=state["pixel"] or 1.0)
     return [str(target) for target in targets]
 
 
@@ -100,20 +93,20 @@ def files_at(state: dict | None, event: gr.EventData) -> list[str] | None:
     return write_files(state, float(event.threshold))
 
 
-def api(image: str, pred_iou_thresh: float = 0.0) -> dict[str, Any]:
+def api(image: str, score_threshold: float = 0.0) -> dict[str, Any]:
     """Segment one image with the embedded model.
 
     Args:
         image: TIFF, PNG, JPEG or BMP, 8 or 16 bit.
-        pred_iou_thresh: cells of lower scores are left out; 0 for the model's own threshold.
+        score_threshold: cells of lower scores are left out; 0 for the model's own threshold.
 
     Returns a dict of `width`, `height` and `results`, a list of COCO results.
     """
     pixels = read_upload(image)
     segmenter = choose_model(EMBEDDED, "", None, "", None)
     cells = segment_image(segmenter, pixels)
-    cells = cells.select(cells.scores >= (pred_iou_thresh or segmenter.settings.pred_iou_thresh))
-    return {"width": cells.size[1], "height": cells.size[0], "results": cells.to_coco(1, [1])}
+    cells = cells.select(cells.scores >= (score_threshold or segmenter.score_threshold))
+    return {"width": cells.size[1], "height": cells.size[0], "results": results(cells, 1)}
 
 
 def tab(taught: gr.State) -> None:
@@ -134,7 +127,7 @@ def tab(taught: gr.State) -> None:
                 cancel = gr.Button("Cancel", elem_id="cancel", min_width=90)
             status = gr.Markdown("Ready.", elem_id="status")
             with gr.Accordion("Model", open=False, elem_id="model"):
-                kind = gr.Radio([EMBEDDED, OTHER], value=EMBEDDED, label="Base")
+                kind = gr.Radio([*models(), OTHER], value=EMBEDDED, label="Base")
                 hub_name = gr.Textbox("facebook/sam-vit-base", label="SAM on the Hub", visible=False)
                 adapter_name = gr.Textbox("", label="Adapter on the Hub (USER/NAME)")
                 adapter_file = gr.File(label="Or an adapter (zip)", file_types=[".zip"], type="filepath", height=140)

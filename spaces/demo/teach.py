@@ -17,7 +17,6 @@ from work import (
     forget,
     gpu,
     new_folder,
-    pack_adapter,
     read_outlines,
     read_upload,
     run_stoppable,
@@ -27,10 +26,8 @@ from work import (
 from glioma_hf import InputError, Instances
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import SUFFIXES
-from glioma_hf.models.sam.generate import SETTINGS_FILE, SamSegmenter, best_device
-from glioma_hf.models.sam.lora import load_base
-from glioma_hf.models.sam.train import QUICK, save_adapter, train
-from glioma_hf.models.sam.tune import tune
+from glioma_hf.models.saved import ModelFolder
+from glioma_hf.workflows.training import teach
 
 EMPTY = "Choose a sample or drop in an image of yours; then give its outlines or draw them here."
 MOST_SIDE = 2**12  # pixels of an image taught on from the page
@@ -93,19 +90,11 @@ def teach_model(lesson: dict | None, steps: int, taught: dict | None) -> Iterato
     """Fine-tune on the lesson; yields (status, loss curve, adapter's zip, taught) as it goes."""
     cells = outlines_of(lesson)
     pixels = lesson["image"]
-    settings = QUICK.model_copy(update={"epochs": max(1, round(steps * QUICK.batch / QUICK.tiles_per_image))})
     started, losses = time.perf_counter(), []
     folder = new_folder()
 
-    def job(tell: Any) -> Any:
-        base = load_base().to(best_device())
-        report = lambda step, of, loss: tell((step, of, loss))  # noqa: E731
-        adapted = train(base, [(pixels, cells)], settings, None, report, workers=0)
-        tell("Choosing thresholds on the image itself …")
-        chosen, ap = tune(SamSegmenter(adapted), [(pixels, cells)])
-        save_adapter(adapted, folder, "embedded", settings)
-        (folder / SETTINGS_FILE).write_text(chosen.model_dump_json(indent=2))
-        return ap
+    def job(tell: Any) -> float:
+        return teach(pixels, cells, folder, steps=steps, on_progress=tell)
 
     ap = None
     try:
@@ -113,10 +102,10 @@ def teach_model(lesson: dict | None, steps: int, taught: dict | None) -> Iterato
         for what, news in run_stoppable(job):
             if what == "done":
                 ap = news
-            elif isinstance(news, str):
-                yield news, curve(losses), None, taught
+            elif news.loss is None:
+                yield f"{news.message.capitalize()} …", curve(losses), None, taught
             else:
-                step, of, loss = news
+                step, of, loss = round(news.done), round(news.total), news.loss
                 losses.append((step, loss))
                 left = (time.perf_counter() - started) / step * (of - step)
                 if step % 2 == 0 or step == of:
@@ -128,7 +117,7 @@ def teach_model(lesson: dict | None, steps: int, taught: dict | None) -> Iterato
         if ap is None:
             shutil.rmtree(folder, ignore_errors=True)
     forget_taught(taught)
-    archive = pack_adapter(folder, folder / "adapter.zip")
+    archive = str(ModelFolder(folder).pack(folder / "adapter.zip"))
     done = (
         f"Taught in {time.perf_counter() - started:.0f} s; AP50 {ap:.2f} on the image it was taught on. The tab "
         "Segment uses it from now on, for you alone. Download it to keep it."

@@ -8,7 +8,6 @@ import re
 import shutil
 import tempfile
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
@@ -20,11 +19,12 @@ import numpy as np
 from glioma_hf import InputError, Instances
 from glioma_hf.data.exports import read_rois
 from glioma_hf.data.images import read_image
-from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.coco import check_coco
-from glioma_hf.models.sam.generate import SamSegmenter
+from glioma_hf.models import EMBEDDED as EMBEDDED_BASE
+from glioma_hf.models import FAMILIES, get_family, load_segmenter
+from glioma_hf.models.base import Segmenter
+from glioma_hf.models.saved import ModelFolder
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
-from glioma_hf.workflows.training import open_segmenter
 
 try:  # on ZeroGPU hardware a function asks for its seconds of GPU; elsewhere nothing changes
     from spaces import GPU as gpu
@@ -38,8 +38,6 @@ except ImportError:
 EMBEDDED = "Embedded model"
 OTHER = "SAM from the Hub"
 SAMPLES = ("Sparse cells", "Crowded cells", "Flat cells")
-MOST_ADAPTER_BYTES = 64 * 2**20
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "generation.json", "training.json", "README.md")
 _HUB_NAME = r"[\w.-]+/[\w.-]+"
 
 
@@ -101,68 +99,43 @@ def read_outlines(path: str, size: tuple[int, int]) -> Instances:
         raise complain(error, path) from None
 
 
+def models() -> dict[str, str]:
+    """Models to start from that come with the installation: how the page calls them, and `load_segmenter`."""
+    names = {}
+    for name in FAMILIES:
+        for base in get_family(name).bases:
+            names[EMBEDDED if base == EMBEDDED_BASE else f"{name}: {base}"] = f"{name}:{base}"
+    return names
+
+
 def choose_model(
-    kind: str, hub_name: str, adapter_file: str | None, adapter_name: str, taught: str | None
-) -> SamSegmenter:
+    model: str, hub_name: str, adapter_file: str | None, adapter_name: str, taught: str | None
+) -> Segmenter:
     """The segmenter of the choices on the page: a base, and an adapter that was taught here, uploaded or on the Hub."""
     try:
-        base = "embedded"
-        if kind == OTHER:
+        base = models().get(model, "")
+        if not base:
             base = hub_name.strip()
             if not re.fullmatch(_HUB_NAME, base):
                 raise InputError(
                     f"{base or 'nothing'!r} isn't the name of a model on the Hub, such as facebook/sam-vit-base"
                 )
+        adapter_name = adapter_name.strip()
         if adapter_file:
             with tempfile.TemporaryDirectory() as folder:
-                return open_segmenter(base, unpack_adapter(adapter_file, Path(folder)))
-        if adapter_name.strip():
-            return open_segmenter(base, _adapter_of_hub(adapter_name.strip()))
-        if taught:
-            return open_segmenter(base, taught)
-        return _kept(base)
+                return load_segmenter(base, ModelFolder.unpack(adapter_file, folder, FAMILIES).path)
+        if adapter_name:
+            if not re.fullmatch(_HUB_NAME, adapter_name):
+                raise InputError(f"{adapter_name!r} isn't the name of an adapter on the Hub, such as USER/NAME")
+            return load_segmenter(base, adapter_name)
+        return load_segmenter(base, taught) if taught else _kept(base)
     except InputError as error:
         raise complain(error, adapter_file) from None
 
 
 @functools.lru_cache(maxsize=2)
-def _kept(base: str) -> SamSegmenter:
-    return open_segmenter(base)
-
-
-def unpack_adapter(path: str, folder: Path) -> Path:
-    """The files of an adapter from a zip, as Teach gives it; nothing else of it is written."""
-    with Archive(path) as archive:
-        found = {Path(name).name: name for name in archive.names if Path(name).name in ADAPTER_FILES}
-        if "adapter_config.json" not in found or "adapter_model.safetensors" not in found:
-            raise InputError(f"{Path(path).name}: no adapter_config.json and adapter_model.safetensors in it")
-        for name, member in found.items():
-            data = archive.read(member)
-            if len(data) > MOST_ADAPTER_BYTES:
-                raise InputError(f"{Path(path).name}: {name} holds {len(data)} bytes, too many for an adapter")
-            (folder / name).write_bytes(data)
-    return folder
-
-
-def pack_adapter(folder: str | Path, target: Path) -> str:
-    """A zip of an adapter's files."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ADAPTER_FILES:
-            if (Path(folder) / name).is_file():
-                archive.write(Path(folder) / name, name)
-    return str(target)
-
-
-def _adapter_of_hub(name: str) -> str:
-    if not re.fullmatch(_HUB_NAME, name):
-        raise InputError(f"{name!r} isn't the name of an adapter on the Hub, such as USER/NAME")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return snapshot_download(name, allow_patterns=list(ADAPTER_FILES))
-    except Exception as error:  # the network, the Hub and its client fail in many ways
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"the adapter {name} can't be fetched from the Hub ({reason})") from None
+def _kept(base: str) -> Segmenter:
+    return load_segmenter(base)
 
 
 def new_folder() -> Path:

@@ -21,9 +21,7 @@ from glioma_hf.data.prepared import PreparedSplit
 from glioma_hf.data.publish import build_tree
 from glioma_hf.data.sources import get_source
 from glioma_hf.hub import push
-from glioma_hf.models.sam.lora import add_adapter
-from glioma_hf.models.sam.sam import new_model, small_config
-from glioma_hf.models.sam.train import QUICK, save_adapter
+from glioma_hf.models.saved import ModelFolder, TrainingScores
 from tests.cli.test_cli import refused, run
 
 REPO = "me/cells"
@@ -219,21 +217,22 @@ def test_what_is_pushed_is_what_the_dry_run_wrote(server, folder, tree):
 
 
 def test_an_adapter_is_pushed_as_a_model(server, tmp_path):
-    scores = {
-        "data": "cells",
-        "task": "cells",
-        "training_images": ["a.tif"],
-        "validation_images": ["b.tif"],
-        "validation_ap50": 0.25,
-    }
-    save_adapter(add_adapter(new_model(small_config(64, 32, 2, 2, 32))), tmp_path, "embedded", QUICK, scores)
+    pytest.importorskip("peft")
+    from glioma_hf.models.sam.family import FAMILY
+    from glioma_hf.models.sam.generate import SamSegmenter
+    from glioma_hf.models.sam.lora import add_adapter
+    from glioma_hf.models.sam.sam import new_model, small_config
+
+    scores = TrainingScores(data="cells", training_images=["a.tif"], validation_images=["b.tif"], validation_ap50=0.25)
+    segmenter = SamSegmenter(add_adapter(new_model(small_config(64, 32, 2, 2, 32))))
+    ModelFolder(tmp_path).write(FAMILY, segmenter, "embedded", FAMILY.read_recipe(), scores)
     done = publish(server, tmp_path, command=("push",))
     assert done.returncode == 0, done.stderr
     assert f"{server.url}/{REPO}" in done.stdout
     assert "/datasets/" not in done.stdout
     assert server.files["adapter_model.safetensors"] == (tmp_path / "adapter_model.safetensors").read_bytes()
     card = server.files["README.md"].decode()
-    assert f'open_segmenter("embedded", "{REPO}")' in card
+    assert f'load_segmenter("{REPO}")' in card
     assert yaml.safe_load(card.split("---")[1])["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.25
 
 

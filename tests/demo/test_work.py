@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from glioma_hf import InputError, Instances
+from glioma_hf.models.saved import ModelFolder
 from tests.conftest import ROOT
 
 
@@ -66,17 +67,17 @@ def test_complaints_name_the_visitors_file_and_no_place_on_the_server(work):
     assert "/srv" not in work.complain("no file at /srv/secret/place.txt").message
 
 
-def test_an_adapters_zip_gives_its_known_files_and_nothing_else(work, tmp_path):
+def test_an_adapters_zip_gives_its_known_files_and_nothing_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         for name in ("deep/adapter_config.json", "deep/adapter_model.safetensors", "deep/evil.py"):
             packed.writestr(name, name)
     (tmp_path / "out").mkdir()
-    work.unpack_adapter(str(tmp_path / "a.zip"), tmp_path / "out")
+    ModelFolder.unpack(tmp_path / "a.zip", tmp_path / "out", ["sam"])
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     with zipfile.ZipFile(tmp_path / "climbs.zip", "w") as packed:
         packed.writestr("../adapter_config.json", "{}")
     with pytest.raises(InputError, match="leads out of the archive"):
-        work.unpack_adapter(str(tmp_path / "climbs.zip"), tmp_path / "out")
+        ModelFolder.unpack(tmp_path / "climbs.zip", tmp_path / "out", ["sam"])
 
 
 def test_visitors_folders_are_their_own_and_are_deleted(work):

@@ -11,19 +11,22 @@ from glioma_hf.data.features import instances_of
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
 from glioma_hf.metrics.overlap_ap import overlap_ap
-from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
-from glioma_hf.models.sam.lora import load_adapter, load_base
-from glioma_hf.models.sam.train import QUICK
+from glioma_hf.models import get_family, load_segmenter
+from glioma_hf.progress import to_lines
 from glioma_hf.workflows.quickstart import quickstart
 
-BRIEF = QUICK.model_copy(update={"epochs": 1, "tiles_per_image": 8, "batch": 2, "max_cells": 6})
+BRIEF = (
+    get_family("sam")
+    .read_recipe("quick")
+    .model_copy(update={"epochs": 1, "tiles_per_image": 8, "batch": 2, "max_cells": 6})
+)
 
 
 @pytest.fixture(scope="module")
 def run(archive, tmp_path_factory):
     out = tmp_path_factory.mktemp("quick") / "out"
     lines: list[str] = []
-    scores = quickstart(out, archive, image=2, recipe=BRIEF, say=lines.append)
+    scores = quickstart(out, archive, image=2, recipe=BRIEF, on_progress=to_lines(lines.append))
     return out, scores, lines
 
 
@@ -40,7 +43,7 @@ def test_folder_holds_everything(run):
     }
     assert json.loads((out / "scores.json").read_text()) == scores
     assert {p.name for p in (out / "overlays").iterdir()} == {
-        f"test_00{i}_{kind}.png" for i in (1, 2) for kind in ("base", "lora")
+        f"test_00{i}_{kind}.png" for i in (1, 2) for kind in ("base", "tuned")
     }
     assert all(Image.open(p).size == (256, 192) for p in (out / "overlays").iterdir())
 
@@ -65,8 +68,7 @@ def test_scores_are_those_of_the_predictions_written(run, archive):
 
 def test_adapter_and_thresholds_give_the_predictions_again(run, archive):
     out, _, _ = run
-    settings = GenerationSettings.model_validate_json((out / "adapter" / "generation.json").read_text())
-    segmenter = SamSegmenter(load_adapter(load_base(), out / "adapter"), settings)
+    segmenter = load_segmenter(adapter=out / "adapter")
     with Archive(archive) as opened:
         part = next(p for p in find_parts(opened) if p.split == "test" and p.subset == "spec")
         row = next(read_rows(opened, part))
@@ -90,7 +92,7 @@ def test_report_shows_pictures_scores_and_where_they_are_from(run):
     out, scores, _ = run
     page = (out / "report.html").read_text()
     for number in (1, 2):
-        assert f'src="overlays/test_00{number}_lora.png"' in page
+        assert f'src="overlays/test_00{number}_tuned.png"' in page
     for row in scores["models"].values():
         assert f"{row['ap50']:.3f}" in page
     assert "dataset.zip" in page

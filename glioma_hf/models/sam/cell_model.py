@@ -98,14 +98,15 @@ class CellModel(Module):
         """First half of the mask decoder, for every point: what decides whether its mask is worth drawing.
 
         Returns the mask token (B, P, C), the image features seen from each point (B, P, h * w, E) and
-        the predicted IoU (B, P); with `prompted`, bool (B, P), of the K points prompted alone, without the axis B.
+        the predicted IoU (B, P); with `prompted`, bool (B, P), of the K prompted points alone, without the axis B.
         `upscale` turns the first two into a mask.
         """
 
     def _ask(self, own: Tensor, image: Tensor, points: Tensor, prompted: Tensor | None) -> tuple[Tensor, Tensor]:
         """The decoder's transformer on its `own` tokens (T, C), an image (B, C, h, w) and points (B, P, 2).
 
-        Returns tokens (B, P, T', C), the own ones first, and image features (B, P, h * w, C); see `attend` for `prompted`.
+        Returns tokens (B, P, T', C), the own ones first, and image features (B, P, h * w, C); for `prompted` see
+        `attend`.
         """
         b, p = points.shape[:2]
         labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)

@@ -69,6 +69,7 @@ def summary(base: str, recipe: SamRecipe) -> str:
 FAMILY = Family(
     name="sam",
     title="LoRA adapter of SAM",
+    tuned="LoRA",
     summary=summary,
     bases=(EMBEDDED,),
     recipe=SamRecipe,

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glioma_hf.instances import Instances, check_size
-from glioma_hf.models.base import Segmenter, Settings
+from glioma_hf.models.base import Segmenter, Settings, check_image
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.lora import unwrap
@@ -109,7 +109,8 @@ class SamSegmenter(Segmenter):
     @torch.inference_mode()
     def candidates(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
         """Every mask that passes the thresholds of `settings`, before `keep_best` compares them."""
-        size = check_size(image.shape[:2])
+        image = check_image(image)
+        size = image.shape[:2]
         side = self.model.tile
         picture = raise_contrast(image)
         views = [_resized(picture, scale, side) for scale in self.settings.scales]

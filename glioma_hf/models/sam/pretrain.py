@@ -75,13 +75,13 @@ class Learner(nn.Module):
         dense = self._dense_loss(self.dense(embedding).float(), batch["dense"])
         tokens, features, quality = self.model.attend(embedding, batch["points"])
         positive, quality = batch["positive"], quality.float()
-        found = self.model.upscale(tokens[positive], features[positive]).float()  # background has no mask to draw
-        wanted = batch["masks"][positive]
-        iou = losses.mask_iou(found, wanted)
-        weight = losses.window_weight(wanted, 12)
-        pixels = F.binary_cross_entropy_with_logits(found, wanted, weight, reduction="none")
+        logits = self.model.upscale(tokens[positive], features[positive]).float()  # background has no mask to draw
+        masks = batch["masks"][positive]
+        iou = losses.mask_iou(logits, masks)
+        weight = losses.window_weight(masks, 12)
+        pixels = F.binary_cross_entropy_with_logits(logits, masks, weight, reduction="none")
         pixel = (pixels.sum((1, 2)) / weight.sum((1, 2))).mean() * 2
-        dice = losses.dice_loss(found, wanted).mean()
+        dice = losses.dice_loss(logits, masks).mean()
         goal = torch.zeros_like(quality).masked_scatter(positive, iou)
         score = F.mse_loss(quality, goal)
         parts = {"pixel": pixel, "dice": dice, "score": score, "heat": heat, "dense": dense}
@@ -89,10 +89,10 @@ class Learner(nn.Module):
         return total, {**{k: v.detach() for k, v in parts.items()}, "iou": iou.mean()}
 
     @staticmethod
-    def _dense_loss(found: Tensor, wanted: Tensor) -> Tensor:
-        inside = wanted[:, :1]
-        binary = F.binary_cross_entropy_with_logits(found[:, :2], wanted[:, :2])
-        offset = (F.smooth_l1_loss(found[:, 2:], wanted[:, 2:], reduction="none") * inside).sum()
+    def _dense_loss(logits: Tensor, target: Tensor) -> Tensor:
+        inside = target[:, :1]
+        binary = F.binary_cross_entropy_with_logits(logits[:, :2], target[:, :2])
+        offset = (F.smooth_l1_loss(logits[:, 2:], target[:, 2:], reduction="none") * inside).sum()
         return binary + offset / inside.sum().clamp(min=1)
 
 

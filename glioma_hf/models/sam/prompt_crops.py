@@ -109,8 +109,8 @@ class PromptCrops(Dataset):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         settings, side = self.settings, self.settings.mask_side
         chosen = [shapes[i] for i in rng.permutation(len(shapes))[: settings.max_cells]]
-        wanted = min(max(1, len(chosen) // 2), settings.max_background)
-        outside = targets.background_points(shapes, settings.tile, wanted, rng)
+        count = min(max(1, len(chosen) // 2), settings.max_background)
+        outside = targets.background_points(shapes, settings.tile, count, rng)
         total = settings.max_cells + min(max(1, settings.max_cells // 2), settings.max_background)
         points = np.zeros((total, 2), np.float32)
         kind = np.full(total, PADDING, np.int64)

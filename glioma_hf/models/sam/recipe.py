@@ -50,3 +50,8 @@ class SamRecipe(TrainerRecipe):
         """Optimizer steps of a run on so many images."""
         steps = math.ceil(self.epochs * self.tiles_per_image * images / (self.batch * self.accumulation))
         return max(1, min(steps, self.max_steps or steps))
+
+    def for_steps(self, steps: int) -> SamRecipe:
+        """The recipe with as many epochs as make about so many steps on one image."""
+        epochs = round(steps * self.batch * self.accumulation / self.tiles_per_image)
+        return self.model_copy(update={"epochs": max(1, epochs)})

@@ -14,7 +14,7 @@ from glioma_hf.models.sam.cell_model import CellModel, CentreHead, grid_of
 
 
 class CellSam2(CellModel, Sam2Model):
-    """`Sam2Model` with a `centre_head`, prompted for the first mask of each point.
+    """`Sam2Model` with a `centre_head`, asked for the first mask of each point.
 
     An embedding has E = 4C channels: the C that SAM's has, then the features of twice and of four times its
     resolution, folded down (C/4 of 2 x 2 cells, C/8 of 4 x 4), so that whatever hands embeddings on needn't know

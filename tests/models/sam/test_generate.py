@@ -107,14 +107,14 @@ def test_masks_are_enlarged_as_interpolation_does():
 def test_it_is_a_segmenter_whose_result_has_scores_best_first(tiny_model):
     segmenter = SamSegmenter(tiny_model, LOOSE)
     assert isinstance(segmenter, Segmenter)
-    assert segmenter.settings.prompts == "grid"  # the head was never trained
+    assert segmenter.prompts == "grid"  # the head was never trained
     seen = []
     image = np.random.default_rng(0).integers(0, 255, (70, 90), dtype=np.uint8)
     small = SamSegmenter(tiny_model, LOOSE.model_copy(update={"points_per_side": 4}))
     found = small.segment(image, seen.append)
     assert found.size == (70, 90)
     assert (np.diff(found.scores) <= 0).all()
-    assert seen[-1] == 1
+    assert seen[-1].share == 1
     assert found == small.segment(image)
 
 
@@ -126,7 +126,7 @@ def test_image_smaller_than_a_tile_and_colour(tiny_model):
 
 
 def test_progress_may_stop_the_work(tiny_model):
-    def stop(share: float) -> None:
+    def stop(progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from glioma_hf.models.sam import pretrain_tiles as scenes
 from glioma_hf.models.sam.pretrain import PretrainConfig, export, pretrain
 from glioma_hf.models.sam.sam import CellSam, new_model
 from glioma_hf.synthetic.scenes import SceneConfig
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate():
+    """Its state is one per process, and another test may have trained in another precision."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_short_run_learns_resumes_and_exports(tiny_model, tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ import torch
 from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
 from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig, Sam2PromptEncoderConfig
 
+from glioma_hf.models.base import Run
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
-from glioma_hf.models.sam.lora import add_adapter, load_adapter, load_base, merge
+from glioma_hf.models.sam.lora import add_adapter, load_adapter, load_base, merge, save_weights
 from glioma_hf.models.sam.sam2 import CellSam2
-from glioma_hf.models.sam.train import save_adapter, train
+from glioma_hf.models.sam.train import train
 from tests.models.sam.test_lora import outputs, perturb
 from tests.models.sam.test_train import PAIR, SHORT
 
@@ -95,9 +96,9 @@ def test_a_checkpoint_trains_is_saved_and_segments(model, tmp_path):
     assert not base.config.centres_trained
     brief = SHORT.model_copy(update={"tiles_per_image": 8, "batch": 2})
     losses: list[float] = []
-    trained = train(base, [PAIR], brief, report=lambda step, steps, loss: losses.append(loss))
+    trained = train(base, [PAIR], brief, Run(on_progress=lambda progress: losses.append(progress.loss)))
     assert len(losses) == 4
-    save_adapter(trained, tmp_path / "adapter", "facebook/sam2.1-hiera-tiny", brief)
+    save_weights(trained, tmp_path / "adapter")
     settings = GenerationSettings(pred_iou_thresh=0, stability_score_thresh=0, min_area=1, centre_thresh=0.01)
     found = SamSegmenter(trained, settings).segment(PAIR[0])
     again = SamSegmenter(load_adapter(load_base(tmp_path / "plain"), tmp_path / "adapter"), settings).segment(PAIR[0])

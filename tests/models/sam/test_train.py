@@ -7,21 +7,23 @@ import pytest
 import torch
 
 from glioma_hf import InputError, Instances
+from glioma_hf.models.base import Run
 from glioma_hf.models.sam.pretrain_tiles import flip_and_turn
 from glioma_hf.models.sam.prompt_crops import BACKGROUND, CELL, PADDING, PromptCrops, PromptCropSettings
-from glioma_hf.models.sam.train import TrainSettings, train, training_loss
+from glioma_hf.models.sam.recipe import SamRecipe
+from glioma_hf.models.sam.train import train, training_loss
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.strategies import square
 
 SCENE = generate_scene(1, SceneConfig(width=160, height=128, cells_per_megapixel=(500, 500)))
 PAIR = (SCENE.image, SCENE.instances())
-SHORT = TrainSettings(
+SHORT = SamRecipe(
     epochs=1, tiles_per_image=24, batch=4, accumulation=1, learning_rate=5e-3, max_cells=4, heat_weight=0.1
 )
 
 
 def test_defaults_are_the_papers_recipe():
-    s = TrainSettings()
+    s = SamRecipe()
     assert (s.lora.rank, s.lora.dropout, s.epochs, s.batch, s.accumulation, s.learning_rate, s.warmup_ratio) == (
         4,
         0.1,
@@ -31,7 +33,7 @@ def test_defaults_are_the_papers_recipe():
         3e-3,
         0.3,
     )
-    assert (s.scale, s.dice_weight, s.quality) == ((0.5, 1.5), 0, "cell")
+    assert (s.scale, s.dice_weight, s.iou_target) == ((0.5, 1.5), 0, "cell")
     assert s.steps(1) == 85  # 300 epochs of 9 tiles in batches of 32
 
 
@@ -85,7 +87,7 @@ def test_turns_move_image_and_instances_alike(which):
 
 
 def test_loss_is_cellseg1s_by_default():
-    settings = TrainSettings(heat_weight=0)
+    settings = SamRecipe(heat_weight=0)
     kind = torch.tensor([[CELL, BACKGROUND, PADDING]])
     masks = torch.zeros(1, 3, 4, 4)
     masks[0, 0, :2] = 1
@@ -102,7 +104,7 @@ def test_training_lowers_the_loss_touches_only_the_adapter_and_repeats(tiny_mode
     first, second = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
     losses: list[float] = []
     many = SHORT.model_copy(update={"tiles_per_image": 160})
-    adapted = train(first, [PAIR], many, tmp_path / "run", lambda step, steps, loss: losses.append(loss))
+    adapted = train(first, [PAIR], many, Run(tmp_path / "run", lambda progress: losses.append(progress.loss)))
     assert len(losses) == 40
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
     before = dict(tiny_model.named_parameters())
@@ -115,7 +117,7 @@ def test_training_lowers_the_loss_touches_only_the_adapter_and_repeats(tiny_mode
     for name, parameter in frozen:
         assert torch.equal(parameter, before[name.replace(".base_layer", "")]), name
     again: list[float] = []
-    train(second, [PAIR], many, None, lambda step, steps, loss: again.append(loss))
+    train(second, [PAIR], many, Run(on_progress=lambda progress: again.append(progress.loss)))
     assert again == losses
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == list(range(1, 41))

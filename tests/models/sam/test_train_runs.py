@@ -14,11 +14,16 @@ import torch
 
 from glioma_hf import InputError
 from glioma_hf.errors import WorkStopped
+from glioma_hf.models import training as shared
+from glioma_hf.models.base import Run
 from glioma_hf.models.sam import train as training
-from glioma_hf.models.sam.lora import LoraSettings, load_adapter
+from glioma_hf.models.sam.family import FAMILY
+from glioma_hf.models.sam.lora import load_adapter, save_weights
+from glioma_hf.models.sam.recipe import LoraSettings
 from glioma_hf.models.sam.sam import new_model, small_config
-from glioma_hf.models.sam.train import read_recipe, train
+from glioma_hf.models.sam.train import train
 from glioma_hf.models.training import CHECKPOINTS, last_checkpoint
+from glioma_hf.progress import Progress
 from tests.conftest import two_processes
 from tests.models.sam.test_train import PAIR, SHORT
 
@@ -34,18 +39,18 @@ def same(first, second) -> bool:
 
 
 def test_a_run_that_was_broken_off_ends_in_the_same_weights(tiny_model, tmp_path):
-    unbroken = weights(train(copy.deepcopy(tiny_model), [PAIR], EXACT, tmp_path / "unbroken"))
+    unbroken = weights(train(copy.deepcopy(tiny_model), [PAIR], EXACT, Run(tmp_path / "unbroken")))
 
-    def break_off(step: int, steps: int, loss: float) -> None:
-        if step == 5:
+    def break_off(progress: Progress) -> None:
+        if progress.done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(copy.deepcopy(tiny_model), [PAIR], EXACT, tmp_path / "run", break_off)
+        train(copy.deepcopy(tiny_model), [PAIR], EXACT, Run(tmp_path / "run", break_off))
     last = last_checkpoint(tmp_path / "run")
     assert Path(last).name == "checkpoint-4"
-    seen: list[int] = []
-    resumed = train(copy.deepcopy(tiny_model), [PAIR], EXACT, tmp_path / "run", lambda step, *_: seen.append(step))
+    seen: list[float] = []
+    resumed = train(copy.deepcopy(tiny_model), [PAIR], EXACT, Run(tmp_path / "run", lambda p: seen.append(p.done)))
     assert seen == [5, 6]
     assert same(unbroken, weights(resumed))
     logs = [[json.loads(r) for r in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("unbroken", "run")]
@@ -54,7 +59,7 @@ def test_a_run_that_was_broken_off_ends_in_the_same_weights(tiny_model, tmp_path
 
 
 def test_a_checkpoint_that_was_being_written_is_passed_over(tiny_model, tmp_path):
-    train(tiny_model, [PAIR], EXACT, tmp_path)
+    train(tiny_model, [PAIR], EXACT, Run(tmp_path))
     newest = Path(last_checkpoint(tmp_path))
     (newest / "trainer_state.json").unlink()
     assert Path(last_checkpoint(tmp_path)) != newest
@@ -82,8 +87,8 @@ def test_it_stops_early_and_returns_the_best_adapter(tiny_model, tmp_path):
         kept.append(weights(adapted))
         return next(scores)
 
-    steps: list[int] = []
-    best = train(tiny_model, [PAIR], patient, tmp_path, lambda step, *_: steps.append(step), validate=validate)
+    steps: list[float] = []
+    best = train(tiny_model, [PAIR], patient, Run(tmp_path, lambda p: steps.append(p.done), validate))
     assert steps[-1] == 8  # of 20: the checks at 6 and 8 weren't better than that at 4
     assert len(kept) == 4
     assert same(kept[1], weights(best))
@@ -95,23 +100,23 @@ def test_it_stops_early_and_returns_the_best_adapter(tiny_model, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_model, tmp_path, monkeypatch):
     real, calls = training.training_loss, []
 
-    def loss(outputs, batch, settings):
+    def loss(outputs, batch, recipe):
         calls.append(1)
-        return real(outputs, batch, settings) * (float("nan") if len(calls) > 5 else 1.0)
+        return real(outputs, batch, recipe) * (float("nan") if len(calls) > 5 else 1.0)
 
     monkeypatch.setattr(training, "training_loss", loss)
     base = copy.deepcopy(tiny_model)
     with pytest.raises(WorkStopped, match=r"isn't finite at step 5; lower the learning rate; .*checkpoint-4$"):
-        train(tiny_model, [PAIR], EXACT, tmp_path)
+        train(tiny_model, [PAIR], EXACT, Run(tmp_path))
     adapter = load_adapter(base, last_checkpoint(tmp_path))
     assert all(torch.isfinite(p).all() for p in adapter.parameters())
-    monkeypatch.setattr(training, "training_loss", lambda *_, settings: torch.tensor(float("nan")))
+    monkeypatch.setattr(training, "training_loss", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(WorkStopped, match="there is no checkpoint yet"):
         train(copy.deepcopy(base), [PAIR], EXACT)
 
 
 def test_running_out_of_memory_says_what_to_lower(tiny_model, monkeypatch):
-    def exhausted(*_, settings):
+    def exhausted(*_):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(training, "training_loss", exhausted)
@@ -124,7 +129,7 @@ def test_other_kinds_of_lora_train_save_and_load(tiny_model, tmp_path, variant):
     settings = EXACT.model_copy(update={"lora": LoraSettings(dropout=0, **variant), "tiles_per_image": 8})
     base = copy.deepcopy(tiny_model)
     adapted = train(tiny_model, [PAIR], settings)
-    training.save_adapter(adapted, tmp_path, "embedded", settings)
+    save_weights(adapted, tmp_path)
     again = load_adapter(base, tmp_path).get_base_model().eval()
     pixels = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -138,18 +143,18 @@ def test_other_kinds_of_lora_train_save_and_load(tiny_model, tmp_path, variant):
 
 def test_recipes_from_a_file(tmp_path):
     (tmp_path / "r.json").write_text('{"learning_rate": 0.5, "lora": {"rank": 7}}')
-    recipe = read_recipe(str(tmp_path / "r.json"))
+    recipe = FAMILY.read_recipe(str(tmp_path / "r.json"))
     assert (recipe.learning_rate, recipe.lora.rank, recipe.epochs) == (0.5, 7, 300)
     (tmp_path / "r.json").write_text('{"lerning_rate": 0.5}')
     with pytest.raises(InputError, match=r"r\.json: not a recipe .*lerning_rate"):
-        read_recipe(str(tmp_path / "r.json"))
+        FAMILY.read_recipe(str(tmp_path / "r.json"))
 
 
 def test_a_log_for_tensorboard(tiny_model, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(tiny_model, [PAIR], EXACT, tmp_path, tensorboard=True)
+    train(tiny_model, [PAIR], EXACT, Run(tmp_path, tensorboard=True))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert len(events.Scalars("train/loss")) == 6
 
@@ -161,8 +166,10 @@ from accelerate import PartialState
 from glioma_hf.models.sam.train import train
 from tests.models.sam.test_train_runs import SHARED_RECIPE, PAIR, weights
 from glioma_hf.models.sam.sam import new_model, small_config
+from glioma_hf.models.base import Run
 state = PartialState(cpu=True)
-adapted = train(new_model(small_config(64, 32, 2, 2, 32), seed=0).eval(), [PAIR], SHARED_RECIPE, sys.argv[1], workers=0)
+model = new_model(small_config(64, 32, 2, 2, 32), seed=0).eval()
+adapted = train(model, [PAIR], SHARED_RECIPE, Run(sys.argv[1], workers=0))
 if state.is_main_process:
     assert state.num_processes == 2
     torch.save(weights(adapted), sys.argv[1] + "/weights.pt")
@@ -190,6 +197,6 @@ def test_a_batch_that_processes_cannot_share(tiny_model, monkeypatch):
     class Three:
         num_processes = 3
 
-    monkeypatch.setattr(training, "PartialState", lambda cpu: Three())
+    monkeypatch.setattr(shared, "PartialState", lambda cpu: Three())
     with pytest.raises(InputError, match="a batch of 4 can't be shared out among 3 processes"):
         train(tiny_model, [PAIR], EXACT)

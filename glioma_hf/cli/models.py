@@ -1,0 +1,123 @@
+"""The command line's commands that train models and use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glioma_hf.cli.console import quiet_libraries, say
+from glioma_hf.progress import to_lines
+
+MODEL_HELP = "embedded, a folder, or the Hub name of a SAM or SAM 2, such as facebook/sam-vit-base; or FAMILY:BASE."
+RECIPE_HELP = "A recipe of the model's family, such as SAM's quick (minutes on a CPU) or paper, or a JSON file of one."
+TASK_HELP = "cells (both types), soma, cell_a, cell_b, nucleus or all, as far as the data set has them."
+ADAPTER_HELP = "Folder written by train or quickstart."
+PROMPTS_HELP = "Of SAM: centres (found by the model) or grid (CellSeg1's way)."
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("quickstart"),
+    archive: Annotated[
+        Path | None, typer.Option(help="Zip or folder in the Glioma C6 layout; synthetic images if left out.")
+    ] = None,
+    image: Annotated[int, typer.Option(help="Number of the training image, from 1.")] = 1,
+    recipe: Annotated[str | None, typer.Option(help=RECIPE_HELP)] = None,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
+) -> None:
+    """The main job, offline: archive, data set, training on one image, predictions, scores, report."""
+    from glioma_hf.workflows.quickstart import quickstart as run
+
+    quiet_libraries()
+    scores = run(out, archive, image, recipe, model, to_lines(say))
+    for name, row in scores["models"].items():
+        typer.echo(f"{name}: AP50 {row['ap50']:.3f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}")
+    typer.echo(f"open {out / 'report.html'}")
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    image: Annotated[list[int], typer.Option(help="Number of a training image, from 1; may be repeated.")] = [1],  # noqa: B006
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
+    recipe: Annotated[str | None, typer.Option(help=RECIPE_HELP)] = None,
+    task: Annotated[str, typer.Option(help=TASK_HELP)] = "cells",
+    resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on with a run that was broken off.")] = True,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a log for TensorBoard as well.")] = False,
+) -> None:
+    """Fine-tuning on one image or a few; thresholds are chosen on the validation split."""
+    from glioma_hf.workflows.training import train as run
+
+    quiet_libraries()
+    scores = run(data, image, out, model, recipe, task, to_lines(say), resume, tensorboard)
+    if scores is None:  # another process tells
+        return
+    if scores.validation_ap50 is None:
+        typer.echo(f"wrote {out}; there are no validation images to choose thresholds on")
+    else:
+        typer.echo(f"wrote {out}; AP50 {scores.validation_ap50:.3f} on the validation images of its thresholds")
+
+
+def tune(
+    data: Annotated[Path, typer.Option(help="Folder made by data prepare.")],
+    adapter: Annotated[Path | None, typer.Option(help=f"{ADAPTER_HELP} The thresholds go there.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A JSON file for the thresholds instead.")] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
+    prompts: Annotated[str | None, typer.Option(help=PROMPTS_HELP)] = None,
+    task: Annotated[str, typer.Option(help=TASK_HELP)] = "cells",
+) -> None:
+    """Choose the thresholds of prediction on the validation split, for a saved model or a base as it is."""
+    from glioma_hf.workflows.training import tune as run
+
+    quiet_libraries()
+    segmenter, ap = run(data, model, adapter, out, task, to_lines(say), **_given(prompts=prompts))
+    typer.echo(f"AP50 {ap:.3f} on the validation images with {segmenter.settings.model_dump_json()}")
+
+
+def push(
+    adapter: Annotated[Path, typer.Argument(help=ADAPTER_HELP)],
+    repo: Annotated[str, typer.Option(help="USER/NAME on the Hub.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be pushed; no network.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+) -> None:
+    """A saved model to the Hub: weights, recipe, thresholds, and a card with its scores."""
+    from glioma_hf.workflows.pushing import push_model
+
+    quiet_libraries()
+    names, url = push_model(adapter, repo, private, dry_run)
+    typer.echo(f"{'would push' if dry_run else 'pushed and checked'} {', '.join(names)}: {url}")
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Images (TIFF, PNG, JPEG or BMP) and folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; images done already are skipped.")],
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
+    adapter: Annotated[Path | None, typer.Option(help=ADAPTER_HELP)] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="File written by tune, instead of the adapter's.")] = None,
+    prompts: Annotated[str | None, typer.Option(help=PROMPTS_HELP)] = None,
+    diameter: Annotated[float | None, typer.Option(min=2, help="Pixels across a cell, about.")] = None,
+    pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
+) -> None:
+    """Instances of images: COCO results, shapes, overlay, label map and ImageJ regions for each."""
+    from glioma_hf.models import load_segmenter
+    from glioma_hf.workflows.prediction import find_images
+    from glioma_hf.workflows.prediction import predict as run
+
+    quiet_libraries()
+    paths = find_images(images)
+    segmenter = load_segmenter(model, adapter, thresholds, diameter, **_given(prompts=prompts))
+    predicted = run(paths, out, segmenter, pixel_size, to_lines(say))
+    if predicted is not None:  # one process of several tells
+        typer.echo(f"{predicted.cells} cells in {predicted.images} images; see {out}")
+
+
+def add_model_commands(app: typer.Typer) -> None:
+    """Make the commands of this file commands of `app`."""
+    for command in (quickstart, train, tune, push, predict):
+        app.command()(command)
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """The settings that were given at all."""
+    return {name: value for name, value in settings.items() if value is not None}

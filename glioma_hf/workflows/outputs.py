@@ -1,0 +1,63 @@
+"""The files that say what was found in an image: one piece of code for every command and the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glioma_hf.data.exports import write_label_map, write_rois
+from glioma_hf.data.images import to_uint8
+from glioma_hf.draw import overlay
+from glioma_hf.files import new_file
+from glioma_hf.instances import Instances
+from glioma_hf.shape import shape_table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CATEGORY_ID = 1  # of a cell in COCO results, as COCO files count from 1
+# Ends of file names by what a file holds; the results come last, so that they are there only where all else is.
+ENDINGS = {"overlay": ".png", "shapes": ".csv", "labels": "_labels.tif", "rois": "_rois.zip", "results": ".json"}
+
+
+def write_instances(
+    files: Mapping[str, Path], pixels: np.ndarray, instances: Instances, image_id: int = 1, pixel_size: float = 1.0
+) -> None:
+    """Write what was found in one image, each file whole or not at all.
+
+    Args:
+        files: where, by kind, some or all of `ENDINGS`: an overlay PNG, a CSV of shapes, a flattened label map, a zip
+            of ImageJ regions, COCO results.
+        pixels: the image (H, W[, channels]).
+        image_id: of the results.
+        pixel_size: say micrometres per pixel, for the shapes.
+    """
+    for kind in ENDINGS:
+        if kind not in files:
+            continue
+        with new_file(files[kind]) as partial:
+            if kind == "overlay":
+                overlay(to_uint8(pixels), instances).save(partial, "PNG")
+            elif kind == "shapes":
+                shapes(instances, pixel_size).to_csv(partial, index=False, float_format="%.6g")
+            elif kind == "labels":
+                write_label_map(instances, partial)
+            elif kind == "rois":
+                write_rois(instances, partial)
+            else:
+                partial.write_text(json.dumps(results(instances, image_id)))
+
+
+def results(instances: Instances, image_id: int) -> list[dict[str, Any]]:
+    """COCO results: annotations without what only a data set's file needs."""
+    rows = instances.to_coco(image_id, [CATEGORY_ID])
+    return [{name: value for name, value in row.items() if name not in ("id", "iscrowd")} for row in rows]
+
+
+def shapes(instances: Instances, pixel_size: float = 1.0) -> DataFrame:
+    """`shape_table` without the category, which is the same for all."""
+    return shape_table(instances, pixel_size).drop(columns="category")
