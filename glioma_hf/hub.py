@@ -54,9 +54,46 @@ def push(
     return str(url)
 
 
+def is_repo(name: str) -> bool:
+    """Whether a name is of the form USER/NAME, and neither a path nor one that climbs."""
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not set(name.split("/")) & {".", ".."}
+
+
+def fetch(repo: str, names: list[str]) -> Path | None:
+    """A folder with those of the files that a model repository has; None where it has not the first of them.
+
+    Files that were fetched before are taken from the cache, also without a network. Raises `InputError` where the Hub
+    refuses or can't be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    found: Path | None = None
+    for name in names:
+        try:
+            path = Path(hf_hub_download(repo, name))
+        except LocalEntryNotFoundError:  # not in the cache, and no network to ask
+            path = None
+        except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
+            path = None
+        except (HfHubHTTPError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{repo}: {name} can't be fetched from the Hub ({reason})") from None
+        if path is None and found is None:
+            return None
+        found = found or (path.parent if path is not None else None)
+    return found
+
+
 def check_repo(repo: str) -> None:
     """Raise `InputError` for a name that isn't USER/NAME."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    if not is_repo(repo):
         raise InputError(f"the repository {repo!r} isn't of the form USER/NAME")
 
 

@@ -47,8 +47,10 @@ def load_segmenter(
     """A segmenter: a base by name, or a model that `train` saved, with the thresholds kept beside it.
 
     Args:
-        model: see `find_base`, or the folder of a saved model; the model that comes with the package by default.
-        adapter: folder of a saved model. `model` is then the base to put it on, if not the one that it was made for.
+        model: see `find_base`, or a saved model's folder or repository on the Hub; the model that comes with the
+            package by default.
+        adapter: folder or repository of a saved model. `model` is then the base to put it on, if not the one that it
+            was made for.
         thresholds: file of settings to take instead of those kept with the saved model.
         diameter: of the cells expected, in pixels; images are scaled to what the model knows.
         settings: single settings of the family to take instead, such as `prompts="grid"` of SAM's.
@@ -59,11 +61,13 @@ def load_segmenter(
         segmenter = load_segmenter("adapter")        # a folder that `train` wrote
         cells = segmenter.segment(read_image("cells.tif"))
     """
-    from glioma_hf.models.saved import ModelFolder, read_settings
+    from glioma_hf.models.saved import ModelFolder, find_saved, read_settings
 
-    if adapter is None and model is not None and ModelFolder(model).is_saved():
-        model, adapter = None, model
-    saved = None if adapter is None else ModelFolder(adapter)
+    saved = None
+    if adapter is not None:
+        saved = find_saved(adapter) or ModelFolder(adapter)  # which says what is missing there
+    elif model is not None and (saved := find_saved(model)) is not None:
+        model = None
     if saved is None:
         family, base = find_base(model or EMBEDDED)
     else:
@@ -71,7 +75,7 @@ def load_segmenter(
         if model is not None:
             given, base = find_base(model)
             if given.name != family.name:
-                raise InputError(f"{adapter} holds a model of {family.title}, {model} is one of {given.title}")
+                raise InputError(f"{saved.path} holds a model of {family.title}, {model} is one of {given.title}")
         saved.check()
     segmenter = family.load(base, None if saved is None else saved.path)
     kept = None if saved is None else saved.settings()

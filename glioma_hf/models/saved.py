@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from glioma_hf import hub
 from glioma_hf.errors import InputError
 from glioma_hf.files import new_file
 from glioma_hf.models import EMBEDDED, get_family
@@ -194,6 +195,10 @@ class ModelFolder:
                     if len(data) > MAX_FILE_BYTES:
                         raise InputError(f"{Path(path).name}: {name} holds {len(data)} bytes, too many for a model")
                     (Path(folder) / base).write_bytes(data)
+        try:
+            cls(folder).check()
+        except InputError as error:  # by the name that its owner knows
+            raise InputError(str(error).replace(str(folder), Path(path).name)) from None
         return cls(folder)
 
     def _read(self, name: str, kind: type[Any]) -> Any:
@@ -202,6 +207,23 @@ class ModelFolder:
             return kind.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
+
+
+def find_saved(name: str | Path) -> ModelFolder | None:
+    """The saved model that lies in a folder, or in a repository on the Hub of that name; None where there is none.
+
+    Raises `InputError` where the Hub has it but can't give it.
+    """
+    folder = ModelFolder(name)
+    if folder.is_saved():
+        return folder
+    if folder.path.exists() or not hub.is_repo(str(name)):
+        return None
+    info = hub.fetch(str(name), [INFO])
+    if info is None:
+        return None
+    kept = [INFO, RECIPE, THRESHOLDS, SCORES, CARD, *ModelFolder(info).family().weights]
+    return ModelFolder(hub.fetch(str(name), kept) or info)
 
 
 def read_settings(family: Family, path: Path) -> Any:

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from glioma_hf.data.exports import write_rois
-from glioma_hf.models.sam.lora import load_adapter, load_base
+from glioma_hf.models import load_segmenter
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.demo.conftest import choose_tab, downloads, place_in_picture, screenshot, toast
 from tests.strategies import square
@@ -63,8 +63,8 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     event.value.save_as(tmp_path / "adapter.zip")
     with zipfile.ZipFile(tmp_path / "adapter.zip") as packed:
         packed.extractall(tmp_path / "adapter")
-    assert load_adapter(load_base(), tmp_path / "adapter")
-    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["epochs"] == 5
+    assert load_segmenter(tmp_path / "adapter")
+    assert json.loads((tmp_path / "adapter" / "recipe.json").read_text())["epochs"] == 5
     # The same visitor's Segment uses it; another visitor's doesn't.
     results = {}
     other = visit()
@@ -154,4 +154,4 @@ def test_bad_adapters_are_answered_by_a_sentence(visit, tmp_path):
     page.set_input_files("#model input[type=file]", str(tmp_path / "adapter.zip"))
     page.wait_for_selector("#model :text('adapter')")
     page.click("#find")
-    assert "adapter.zip: no adapter_config.json and adapter_model.safetensors in it" in toast(page)
+    assert "adapter.zip: no saved model lies there" in toast(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -67,17 +68,25 @@ def test_complaints_name_the_visitors_file_and_no_place_on_the_server(work):
     assert "/srv" not in work.complain("no file at /srv/secret/place.txt").message
 
 
-def test_an_adapters_zip_gives_its_known_files_and_nothing_else(tmp_path):
+def test_a_models_zip_gives_its_known_files_and_nothing_else(tmp_path):
+    info = json.dumps({"family": "sam", "base": "embedded"})
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         for name in ("deep/adapter_config.json", "deep/adapter_model.safetensors", "deep/evil.py"):
             packed.writestr(name, name)
+        packed.writestr("deep/model.json", info)
     (tmp_path / "out").mkdir()
     ModelFolder.unpack(tmp_path / "a.zip", tmp_path / "out", ["sam"])
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    names = ["adapter_config.json", "adapter_model.safetensors", "model.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
     with zipfile.ZipFile(tmp_path / "climbs.zip", "w") as packed:
         packed.writestr("../adapter_config.json", "{}")
     with pytest.raises(InputError, match="leads out of the archive"):
         ModelFolder.unpack(tmp_path / "climbs.zip", tmp_path / "out", ["sam"])
+    with zipfile.ZipFile(tmp_path / "half.zip", "w") as packed:
+        packed.writestr("model.json", info)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match=r"half\.zip: no saved model lies there \(adapter_config\.json is missing\)"):
+        ModelFolder.unpack(tmp_path / "half.zip", tmp_path / "other", ["sam"])
 
 
 def test_visitors_folders_are_their_own_and_are_deleted(work):
