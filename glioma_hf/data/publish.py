@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,12 @@ from glioma_hf.data.sources import get_source
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
 from glioma_hf.palette import CATEGORY_COLOURS, name_of
+from glioma_hf.progress import OnProgress, Progress, ignore
 
-Progress = Callable[[str], None]
 PREVIEW_SIDE = 1600  # pixels of the preview's longer side
 
 
-def build_tree(
-    folder: str | Path, out: Path, repo: str = "THIS_FOLDER", progress: Progress = lambda line: None
-) -> list[str]:
+def build_tree(folder: str | Path, out: Path, repo: str = "THIS_FOLDER", on_progress: OnProgress = ignore) -> list[str]:
     """What goes to the Hub, into the empty folder `out`: Parquet, provenance, figures and the card that shows them.
 
     Args:
@@ -48,10 +45,10 @@ def build_tree(
     pictures = {}
     shown = next((s for s in prepared.splits if sum(s.objects.values())), None)
     if shown is not None:
-        progress(f"drawing a preview of {shown.name}")
+        on_progress(Progress(f"drawing a preview of {shown.name}"))
         _draw_preview(folder, shown).save(out / "figures" / "preview.png")
         pictures["figures/preview.png"] = f"Polygons over an image of {shown.name}: {_legend(shown)}."
-        objects = statistics.measure_objects(folder, progress)
+        objects = statistics.measure_objects(folder, on_progress)
         statistics.plot_figures(objects, out / "figures", source.title)
         pictures |= {
             "figures/areas.png": "Areas of the objects.",

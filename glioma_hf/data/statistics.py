@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from glioma_hf.data.prepared import read_prepared
 from glioma_hf.data.splits import annotated_rows
 from glioma_hf.palette import CATEGORY_COLOURS, SERIES, hex_of
 from glioma_hf.plots import pyplot, save_figure
+from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.shape import shape_table
 
 if TYPE_CHECKING:
@@ -22,21 +23,23 @@ if TYPE_CHECKING:
 COLOURS = {name: hex_of(colour) for name, colour in CATEGORY_COLOURS.items()}
 
 
-def measure_objects(folder: str | Path, progress: Callable[[str], None] = lambda _: None) -> DataFrame:
+def measure_objects(folder: str | Path, on_progress: OnProgress = ignore) -> DataFrame:
     """One row per object of a prepared data set: where it is from, its category by name, and its shape.
 
     Images aren't read. Raises `InputError` where the folder is no prepared data set.
     """
     import pandas as pd
 
-    tables = []
+    tables: list[DataFrame] = []
+    images = sum(split.images for split in read_prepared(folder).splits)
     for row, objects in annotated_rows(folder):
         table = shape_table(objects).drop(columns="score")
         table["category"] = [CATEGORIES[c] for c in table["category"]]
         for position, name in enumerate(("subset", "split", "file_name")):
             table.insert(position, name, row[name])
         tables.append(table)
-        progress(f"{row['subset']}/{row['split']}: {row['file_name']}, {len(table)} objects")
+        line = f"{row['subset']}/{row['split']}: {row['file_name']}, {len(table)} objects"
+        on_progress(Progress(line, len(tables), images))
     return pd.concat(tables, ignore_index=True)
 
 

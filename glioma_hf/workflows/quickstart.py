@@ -25,7 +25,7 @@ from glioma_hf.models.sam.tune import tune
 from glioma_hf.models.training import CHECKPOINTS
 from glioma_hf.resources import bundled
 from glioma_hf.shape import shape_table
-from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
 from glioma_hf.workflows.report import write_report
 from glioma_hf.workflows.training import adapter_scores, every_tenth, typical_diameter
@@ -93,7 +93,7 @@ def quickstart(
         if archive is None:
             say("generating an archive of images in the Glioma C6 layout (none was given)")
             archive, source = work / "archive.zip", "generated images"
-            write_synthetic_archive(archive, seed=0, config=GENERATED)
+            synthesize(archive, seed=0, config=GENERATED)
         else:
             source = Path(archive).name
         say("preparing the data set: archive -> Parquet")

@@ -10,7 +10,7 @@ from glioma_hf.data.crops import CellCrops, Cropper, CropStream, collate
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_streams_from_the_folder_and_from_the_archive_give_the_same(folder, arch
 
     streamed = load_dataset(str(folder), "spec", split="train", streaming=True)
     with Archive(archive) as opened:
-        straight = list(read_rows(opened, find_parts(opened)[0]))
+        straight = list(read_rows(opened, find_splits(opened)[0]))
     encoded = streamed.cast_column("image", Image(decode=False))
     crops = [list(CropStream(rows, Cropper(64), per_image=2)) for rows in (streamed, encoded, straight)]
     for first, second, third in zip(*crops, strict=True):
@@ -118,7 +118,7 @@ def test_streams_from_the_folder_and_from_the_archive_give_the_same(folder, arch
 
 def test_stream_workers_share_the_rows(archive):
     with Archive(archive) as opened:
-        rows = list(read_rows(opened, find_parts(opened)[0]))
+        rows = list(read_rows(opened, find_splits(opened)[0]))
     loader = DataLoader(CropStream(rows, Cropper(64)), 1, num_workers=2, collate_fn=collate)
     assert sorted(targets[0]["image_id"] for _, targets in loader) == [1, 2]
 

@@ -10,7 +10,7 @@ from glioma_hf import InputError
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
 from glioma_hf.data.statistics import measure_objects, overview
 from glioma_hf.shape import shape_table
 from tests.cli.test_cli import refused, run
@@ -19,7 +19,7 @@ from tests.cli.test_cli import refused, run
 def test_objects_are_measured_as_the_rows_say(folder, archive):
     objects = measure_objects(folder)
     with Archive(archive) as opened:
-        rows = [row for part in find_parts(opened) for row in read_rows(opened, part)]
+        rows = [row for part in find_splits(opened) for row in read_rows(opened, part)]
     assert len(objects) == sum(len(row["objects"]) for row in rows)
     for row in rows:
         chosen = objects[(objects.file_name == row["file_name"]) & (objects.category != "soma")]

@@ -9,7 +9,7 @@ from PIL import Image
 from glioma_hf import Instances
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import load_adapter, load_base
@@ -48,7 +48,7 @@ def test_folder_holds_everything(run):
 def test_scores_are_those_of_the_predictions_written(run, archive):
     out, scores, _ = run
     with Archive(archive) as opened:
-        part = next(p for p in find_parts(opened) if p.split == "test" and p.subset == "spec")
+        part = next(p for p in find_splits(opened) if p.split == "test" and p.subset == "spec")
         rows = list(read_rows(opened, part))
     results = json.loads((out / "predictions.json").read_text())
     pairs = []
@@ -68,7 +68,7 @@ def test_adapter_and_thresholds_give_the_predictions_again(run, archive):
     settings = GenerationSettings.model_validate_json((out / "adapter" / "generation.json").read_text())
     segmenter = SamSegmenter(load_adapter(load_base(), out / "adapter"), settings)
     with Archive(archive) as opened:
-        part = next(p for p in find_parts(opened) if p.split == "test" and p.subset == "spec")
+        part = next(p for p in find_splits(opened) if p.split == "test" and p.subset == "spec")
         row = next(read_rows(opened, part))
     from glioma_hf.data.images import decode_image
 

@@ -14,13 +14,13 @@ from glioma_hf import InputError
 from glioma_hf.data.features import CATEGORIES, instances_of
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, map_categories, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, map_categories, read_rows
 from tests.strategies import square
 
 
 def rows_of(path: Path) -> list[dict]:
     with Archive(path) as archive:
-        return [row for part in find_parts(archive) for row in read_rows(archive, part)]
+        return [row for part in find_splits(archive) for row in read_rows(archive, part)]
 
 
 def tiff(pixels: np.ndarray) -> bytes:

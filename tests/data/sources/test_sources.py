@@ -39,8 +39,8 @@ def rows_of(path: Path, source: str, split: str) -> list[dict]:
     with Archive(path) as archive:
         from glioma_hf.data.sources.rows import Repairs
 
-        part = next(p for p in chosen.find_parts(archive) if p.split == split)
-        return list(chosen.read_rows(archive, part, Repairs(), 0))
+        member = next(s for s in chosen.find_splits(archive) if s.split == split)
+        return list(chosen.read_rows(archive, member, Repairs(), 0))
 
 
 def load(path: Path, source: str, tmp_path: Path) -> tuple[Prepared, dict]:
