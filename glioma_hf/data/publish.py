@@ -10,7 +10,7 @@ from PIL import Image
 
 from glioma_hf.data import statistics
 from glioma_hf.data.card import card
-from glioma_hf.data.features import ALL, CATEGORIES, instances_of
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of, task_categories
 from glioma_hf.data.images import decode_image, to_uint8
 from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, read_prepared
 from glioma_hf.data.sources import get_source
@@ -52,8 +52,8 @@ def build_tree(folder: str | Path, out: Path, repo: str = "THIS_FOLDER", on_prog
         statistics.plot_figures(objects, out / "figures", source.title)
         pictures |= {
             "figures/areas.png": "Areas of the objects.",
-            "figures/shapes.png": "Mean eccentricity (short over long axis) and solidity; discs by mean area.",
-            "figures/solidity.png": "Solidity against eccentricity and area.",
+            "figures/shapes.png": "Mean axis ratio (short over long axis, the paper's eccentricity) and solidity.",
+            "figures/solidity.png": "Solidity against axis ratio and area.",
         }
     text = card(source, prepared, folder, repo, pictures)
     (out / "README.md").write_text(text, encoding="utf-8")
@@ -71,7 +71,8 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
     instances = instances_of(row, ALL)
     grey = to_uint8(decode_image(row["image"]["bytes"], row["file_name"]))
     shown = np.repeat(grey[..., None], 3, 2)
-    tint(shown, overlap_map(instances.select(instances.categories != CATEGORIES.index("soma"))) >= 2, OVERLAP)
+    cells = instances.select(np.isin(instances.categories, list(task_categories("cells"))))
+    tint(shown, overlap_map(cells) >= 2, OVERLAP)  # somata and nuclei lie in their cells
     picture = Image.fromarray(shown)
     colours = [CATEGORY_COLOURS[CATEGORIES[c]] for c in instances.categories]
     draw_outlines(picture, instances, colours, line=max(2, max(picture.size) // 800))
@@ -81,4 +82,4 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
 
 def _legend(split: PreparedSplit) -> str:
     named = [f"{name} {name_of(CATEGORY_COLOURS[name])}" for name, count in split.objects.items() if count]
-    return ", ".join([*named, f"overlaps {name_of(OVERLAP)}"])
+    return ", ".join([*named, f"overlaps of cells {name_of(OVERLAP)}"])

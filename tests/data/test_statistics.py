@@ -24,7 +24,7 @@ def test_objects_are_measured_as_the_rows_say(folder, archive):
     for row in rows:
         chosen = objects[(objects.file_name == row["file_name"]) & (objects.category != "soma")]
         expected = shape_table(instances_of(row))
-        for column in ("id", "area", "eccentricity", "solidity"):
+        for column in ("id", "area", "axis_ratio", "solidity"):
             assert chosen[column].tolist() == expected[column].tolist()
 
 

@@ -83,7 +83,7 @@ def test_morphology_has_a_row_per_prediction(run):
     out, _, _ = run
     rows = list(csv.DictReader((out / "morphology.csv").open()))
     assert len(rows) == len(json.loads((out / "predictions.json").read_text()))
-    assert all(0 <= float(r["eccentricity"]) <= 1 and 0 < float(r["solidity"]) <= 1 for r in rows)
+    assert all(0 <= float(r["axis_ratio"]) <= 1 and 0 < float(r["solidity"]) <= 1 for r in rows)
 
 
 def test_report_shows_pictures_scores_and_where_they_are_from(run):
