@@ -2,7 +2,7 @@
 
     python benchmarks/data.py --work WORK
 
-makes an archive of 75 generated images of 2592 x 1944 in WORK (unless it is there) and measures, for both,
+makes an archive of 75 synthetic images of 2592 x 1944 in WORK (unless it is there) and measures, for both,
 in a process each: time to prepare, time from the zip to the first training batch, images per second over
 an epoch of random 512-pixel crops with masks, bytes on disk and peak memory. The crops of both are
 compared. torch-em's way is written anew here from what its loader of Glioma C6 does: unzip, paint polygons
@@ -195,7 +195,7 @@ def main() -> None:
     """Print the table, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the archive and what is made of it")
-    parser.add_argument("--archive", type=Path, help="an archive to use instead of a generated one")
+    parser.add_argument("--archive", type=Path, help="an archive to use instead of a synthetic one")
     parser.add_argument("--only", choices=("ours", "peer"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     archive = options.archive or options.work / "dataset.zip"

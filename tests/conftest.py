@@ -1,4 +1,4 @@
-"""What several tests share: a small generated archive, the real T98G images where they are, a tiny SAM."""
+"""What several tests share: a small synthetic archive, the real T98G images where they are, a tiny SAM."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def t98g() -> Path:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generated archive: 2 train, 1 validation, 2 test and 1 gen image of 256 x 192 pixels."""
+    """A synthetic archive: 2 train, 1 validation, 2 test and 1 gen image of 256 x 192 pixels."""
     path = tmp_path_factory.mktemp("archive") / "dataset.zip"
     scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
     synthesize(path, 5, SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene))
@@ -41,7 +41,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def folder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That archive as `data prepare` leaves it; tests read it and change nothing there."""
-    path = tmp_path_factory.mktemp("prepared") / "generated"
+    path = tmp_path_factory.mktemp("prepared") / "synthetic"
     prepare(archive, path)
     return path
 

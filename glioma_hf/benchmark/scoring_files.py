@@ -162,7 +162,7 @@ def read_label_maps(folder: str | Path) -> InstanceSet:
 
 def _matched_label_maps(folder: Path, references: InstanceSet) -> InstanceSet:
     """Label maps under the references' image keys."""
-    found = read_label_maps(folder)
+    maps = read_label_maps(folder)
     keys: dict[str, ImageKey] = {}
     for key, name in references.names.items():
         image = key if isinstance(key, str) else _image_name(name)
@@ -171,13 +171,13 @@ def _matched_label_maps(folder: Path, references: InstanceSet) -> InstanceSet:
                 f"{references.path}: its images {keys[image]} and {key} are both called {image}; name them apart"
             )
         keys[image] = key
-    unknown = [name for name in found.instances if name not in keys]
+    unknown = [name for name in maps.instances if name not in keys]
     if unknown:
         raise InputError(f"{folder}: predictions of {unknown[0]}, which the references don't hold")
-    missing = [image for image in keys if image not in found.instances]
+    missing = [image for image in keys if image not in maps.instances]
     if missing:
         raise InputError(f"{folder}: no predictions of {missing[0]}; give an empty label map if there are none")
-    instances = {key: found.instances[image] for image, key in keys.items()}
+    instances = {key: maps.instances[image] for image, key in keys.items()}
     return InstanceSet(instances, references.names, str(folder), references.kinds)
 
 
@@ -228,17 +228,17 @@ def _by_image(
                 f"{path}: {name} of image {item['image_id']} has the score {score}; scores are finite numbers"
             )
         grouped[item["image_id"]].append(item)
-    found: dict[ImageKey, Instances] = {}
+    sides: dict[ImageKey, Instances] = {}
     for key, items in grouped.items():
         repeated = [i for i, n in Counter(o["id"] for o in items if "id" in o).items() if n > 1]
         if repeated:
             raise InputError(f"{path}: image {key} has the object id {repeated[0]} more than once")
         try:
             size = check_size((images[key]["height"], images[key]["width"]))
-            found[key] = Instances.from_coco(items, size, index)
+            sides[key] = Instances.from_coco(items, size, index)
         except InputError as error:
             raise InputError(f"{path}: image {key}: {error}") from None
-    return found
+    return sides
 
 
 def _read(path: Path) -> bytes:

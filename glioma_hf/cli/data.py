@@ -108,9 +108,11 @@ def stats(
 
     from glioma_hf.data import statistics
     from glioma_hf.files import new_folder
+    from glioma_hf.plots import pyplot
 
     if len({folder.name for folder in folders}) < len(folders):
         raise InputError("data sets are told apart by their folders' names: give folders of different names")
+    pyplot()  # without matplotlib nothing is begun
     sets = {folder.name: statistics.measure_objects(folder, to_lines(say)) for folder in folders}
     tables = {folder.name: statistics.overview(folder) for folder in folders}
     with new_folder(out) as work:

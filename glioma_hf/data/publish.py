@@ -17,6 +17,7 @@ from glioma_hf.data.sources import get_source
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
 from glioma_hf.palette import CATEGORY_COLOURS, name_of
+from glioma_hf.plots import pyplot
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 PREVIEW_SIDE = 1600  # pixels of the preview's longer side
@@ -29,10 +30,12 @@ def build_tree(folder: str | Path, out: Path, repo: str = "THIS_FOLDER", on_prog
         folder: made by `prepare`; its files are taken as they are.
         repo: the name by which the card's example opens the data set.
 
-    Returns the files' names, sorted. Raises `InputError` where `folder` isn't a prepared data set.
+    Returns the files' names, sorted. Raises `InputError` where `folder` isn't a prepared data set or matplotlib
+    isn't installed.
     """
     folder = Path(folder)
     prepared = read_prepared(folder)
+    pyplot()  # without matplotlib nothing is begun
     source = get_source(prepared.source)
     for name in (PROVENANCE, *(file for split in prepared.splits for file in split.files)):
         target = out / name

@@ -13,7 +13,7 @@ from viewer import COLOURS, payload, viewer
 from work import SAMPLES, numbered, sample
 
 from glioma_hf import Instances
-from glioma_hf.data.features import ALL, CATEGORIES, instances_of
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of, named_categories
 from glioma_hf.palette import CATEGORY_WORDS
 from glioma_hf.shape import shape_table
 
@@ -57,9 +57,7 @@ class Library:
         """Which of `KINDS` a part may have, by the categories that it names."""
         names: Sequence[str] = CATEGORIES[:4]
         if part != SYNTHETIC:
-            objects = self.splits[part].features["objects"]
-            item = objects[0] if isinstance(objects, list) else objects.feature
-            names = item["category"].names
+            names = named_categories(self.splits[part].features)
         return [kind for kind, counted in KINDS.items() if set(counted) & set(names)]
 
     def images(self, part: str) -> list[str]:

@@ -27,8 +27,8 @@ def check(item, row, flattened: bool, size: int, task: str = "cells") -> None:
     expected = instances_of(row, task, flattened).crop(top, left, size, size)
     assert target["ids"].tolist() == expected.ids.tolist()
     assert target["labels"].tolist() == (expected.categories + 1).tolist()
-    for mask, wanted in zip(target["masks"].numpy(), expected.to_masks(), strict=True):
-        assert np.array_equal(mask, wanted)
+    for mask, whole in zip(target["masks"].numpy(), expected.to_masks(), strict=True):
+        assert np.array_equal(mask, whole)
     corners = np.hstack([expected.boxes[:, :2], expected.boxes[:, :2] + expected.boxes[:, 2:]])
     assert target["boxes"].tolist() == corners.tolist()
     pixels = np.zeros((size, size))
@@ -136,3 +136,11 @@ def test_t98g_crops_of_noisy_hand_drawn_outlines(t98g, tmp_path):
     crops = CellCrops(rows, Cropper(256), per_image=3)
     for i in range(len(crops)):
         check(crops[i], rows[i // 3], False, 256)
+
+
+def test_a_task_that_the_rows_lack_is_refused(train):
+    with pytest.raises(InputError, match="these rows: there are no objects of the task nucleus; the tasks are ce"):
+        CellCrops(train, Cropper(task="nucleus"))
+    with pytest.raises(InputError, match="'dust' isn't known; it is one of cells, soma, cell_a, cell_b, nucleus, all"):
+        Cropper(task="dust")
+    assert len(CellCrops(train, Cropper(256, task="all"))[0][1]["ids"]) == len(train[0]["objects"])

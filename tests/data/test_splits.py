@@ -94,7 +94,7 @@ def test_tasks_are_those_of_the_data(folder, livecell):
     assert tasks_of(livecell) == ("cells", "all")
     assert tasks_of(["nucleus"]) == ("nucleus", "all")
     check_task("all", livecell)
-    with pytest.raises(InputError, match=r"set: it has no objects of the task soma; its tasks are cells, all"):
+    with pytest.raises(InputError, match=r"set: there are no objects of the task soma; the tasks are cells, all"):
         load_images(livecell, "train", "soma")
     with pytest.raises(InputError, match="'mitosis' isn't known; it is one of cells, soma, cell_a, cell_b, nucl"):
         load_images(livecell, "train", "mitosis")

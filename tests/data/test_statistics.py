@@ -45,8 +45,8 @@ def test_command_writes_tables_and_figures_and_compares(folder, archive, tmp_pat
     done = run("data", "stats", folder, tmp_path / "other", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     tables = json.loads((tmp_path / "out" / "overview.json").read_text())
-    assert tables["generated"] == overview(folder)
-    for name in ("generated", "other"):
+    assert tables["synthetic"] == overview(folder)
+    for name in ("synthetic", "other"):
         assert len(pd.read_csv(tmp_path / "out" / name / "objects.csv")) == len(measure_objects(folder))
     pictures = [*(tmp_path / "out").rglob("*.png")]
     assert sorted(p.name for p in pictures) == sorted(

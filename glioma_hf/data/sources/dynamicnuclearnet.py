@@ -54,7 +54,7 @@ SOURCE = Source(
     ),
     limits=(
         "Images are 16-bit PNG: lossless where the values are whole numbers below 65,536, otherwise stretched between "
-        "their 0.1 and 99.9 percentiles. This reader was tried on generated npz files in this layout, not on "
+        "their 0.1 and 99.9 percentiles. This reader was tried on synthetic npz files in this layout, not on "
         "DynamicNuclearNet's own."
     ),
     citation="""@article{schwartz2023caliban,

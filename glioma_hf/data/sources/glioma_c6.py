@@ -86,7 +86,7 @@ def map_categories(categories: Sequence[Mapping[str, Any]], where: str) -> dict[
             names = ", ".join(repr(c.get("name")) for c in categories)
             raise InputError(
                 f"{where}: category {category.get('name')!r} is neither a cell, a type A or B cell "
-                f"nor a soma (found: {names})"
+                f"nor a soma (there are {names})"
             )
         index[category["id"]] = CATEGORIES.index(name)
     return index

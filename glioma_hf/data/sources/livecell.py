@@ -59,7 +59,7 @@ SOURCE = Source(
         "Nature Methods 2021."
     ),
     limits=(
-        "One category, `cell`. This reader was tried on generated archives in the layout of LIVECell, not on its own "
+        "One category, `cell`. This reader was tried on synthetic archives in the layout of LIVECell, not on its own "
         "files; a split's JSON is read whole, which takes some gigabytes of memory for the training split."
     ),
     citation="""@article{edlund2021livecell,

@@ -121,7 +121,7 @@ SOURCE = Source(
     ),
     limits=(
         "One category, `cell`. Colour images of 16 bits keep their bytes here, but Pillow, by which `datasets` decodes "
-        "them, brings them down to 8 bits. This reader was tried on generated archives and on other label maps in this "
+        "them, brings them down to 8 bits. This reader was tried on synthetic archives and on other label maps in this "
         "form, not on the challenge's own files."
     ),
     citation="""@article{ma2023neurips22cellseg,

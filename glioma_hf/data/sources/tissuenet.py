@@ -51,7 +51,7 @@ SOURCE = Source(
     limits=(
         "The two floating-point channels are stored as an 8-bit picture: membrane green, nuclear blue, each between "
         "its 0.1 and 99.9 percentiles. That is for models of pictures, and not lossless. Tissue and platform aren't "
-        "read, they are pickled. This reader was tried on generated npz files in this layout, not on TissueNet's own."
+        "read, they are pickled. This reader was tried on synthetic npz files in this layout, not on TissueNet's own."
     ),
     citation="""@article{greenwald2022tissuenet,
   title   = {Whole-cell segmentation of tissue images with human-level performance using large-scale data
