@@ -44,6 +44,10 @@ def prepare(
         on_progress: hears of each image, counted within its split, and of each repair.
 
     Raises `InputError` for anything wrong with the archive or the output folder.
+
+    >>> from datasets import load_dataset                   # doctest: +SKIP
+    >>> prepare("LIVECell.zip", "livecell", "livecell")     # doctest: +SKIP
+    >>> load_dataset("livecell", split="train")             # doctest: +SKIP
     """
     chosen = get_source(source)
     with Archive(archive_path) as archive:
