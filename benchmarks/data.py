@@ -2,7 +2,7 @@
 
     python benchmarks/data.py --work WORK
 
-makes an archive of 75 generated images of 2592 x 1944 in WORK (unless it is there) and measures, for both,
+makes an archive of 75 synthetic images of 2592 x 1944 in WORK (unless it is there) and measures, for both,
 in a process each: time to prepare, time from the zip to the first training batch, images per second over
 an epoch of random 512-pixel crops with masks, bytes on disk and peak memory. The crops of both are
 compared. torch-em's way is written anew here from what its loader of Glioma C6 does: unzip, paint polygons
@@ -106,12 +106,12 @@ def measure_ours(archive: Path, work: Path) -> dict[str, Any]:
     from glioma_hf.data.crops import CellCrops, Cropper, CropStream, collate
     from glioma_hf.data.prepare import prepare
     from glioma_hf.data.sources.archive import Archive
-    from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
+    from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
 
     disable_progress_bars()
     started = time.perf_counter()
     with Archive(archive) as opened:
-        train = next(part for part in find_parts(opened) if part.split == "train")
+        train = next(part for part in find_splits(opened) if part.split == "train")
         stream = CropStream(read_rows(opened, train), Cropper(CROP, channels=1))
         next(iter(DataLoader(stream, BATCH, collate_fn=collate)))
     streamed = time.perf_counter() - started
@@ -171,12 +171,13 @@ def compare(work: Path) -> dict[str, float]:
 
 def make_archive(path: Path) -> None:
     """An archive of full size and count: some 12,000 cells."""
-    from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+    from glioma_hf.progress import to_lines
+    from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
     from glioma_hf.synthetic.scenes import SceneConfig
 
     scene = SceneConfig(width=2592, height=1944, cells_per_megapixel=(46, 46))
     config = SyntheticArchiveConfig(train=30, valid=4, test=11, gen=30, scene=scene)
-    write_synthetic_archive(path, 0, config, progress=lambda line: print(line, file=sys.stderr))
+    synthesize(path, 0, config, to_lines(lambda line: print(line, file=sys.stderr)))
 
 
 def in_own_process(which: str, archive: Path, work: Path) -> dict[str, Any]:
@@ -194,7 +195,7 @@ def main() -> None:
     """Print the table, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the archive and what is made of it")
-    parser.add_argument("--archive", type=Path, help="an archive to use instead of a generated one")
+    parser.add_argument("--archive", type=Path, help="an archive to use instead of a synthetic one")
     parser.add_argument("--only", choices=("ours", "peer"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     archive = options.archive or options.work / "dataset.zip"

@@ -10,7 +10,7 @@ import datasets
 
 from glioma_hf.data.features import features
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import LICENCE_NOTE, ZENODO_URL, find_parts, read_rows
+from glioma_hf.data.sources.glioma_c6 import LICENCE_NOTE, ZENODO_URL, find_splits, read_rows
 
 _SPLITS = {"train": datasets.Split.TRAIN, "validation": datasets.Split.VALIDATION, "test": datasets.Split.TEST}
 
@@ -39,20 +39,21 @@ class GliomaC6(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         path = self.config.data_dir or dl_manager.download(ZENODO_URL)
         with Archive(path) as archive:
-            parts = find_parts(archive)
+            splits = find_splits(archive)
         if self.config.name == "default":
-            names = dict.fromkeys(part.subset for part in parts)
-            chosen = {name: [part for part in parts if part.subset == name] for name in names}
+            names = dict.fromkeys(split.subset for split in splits)
+            chosen = {name: [split for split in splits if split.subset == name] for name in names}
         else:
-            chosen = {_SPLITS[part.split]: [part] for part in parts if part.subset == self.config.name}
+            chosen = {_SPLITS[split.split]: [split] for split in splits if split.subset == self.config.name}
         if not chosen:
             raise ValueError(f"{path} holds no part {self.config.name!r}")
         return [
-            datasets.SplitGenerator(name, gen_kwargs={"path": path, "parts": parts}) for name, parts in chosen.items()
+            datasets.SplitGenerator(name, gen_kwargs={"path": path, "splits": splits})
+            for name, splits in chosen.items()
         ]
 
-    def _generate_examples(self, path, parts):
+    def _generate_examples(self, path, splits):
         with Archive(path) as archive:
-            for part in parts:
-                for row in read_rows(archive, part):
-                    yield f"{part.subset}-{part.split}-{row['image_id']}", row
+            for split in splits:
+                for row in read_rows(archive, split):
+                    yield f"{split.subset}-{split.split}-{row['image_id']}", row

@@ -22,7 +22,7 @@ COLUMNS = (
     "perimeter",
     "major_axis",
     "minor_axis",
-    "eccentricity",
+    "axis_ratio",
     "solidity",
 )
 
@@ -31,9 +31,13 @@ def shape_table(instances: Instances, pixel_size: float = 1.0) -> DataFrame:
     """One row of `COLUMNS` per object that has pixels, in the order of `instances`.
 
     `x`, `y` are the centroid in pixels. `area`, `perimeter` and the axes are in pixels, or in the unit of
-    `pixel_size` (say micrometres per pixel). `eccentricity` is short over long axis and `solidity` area
-    over convex area, both 0 ... 1, as the paper has them (section 3.2): a circle has an eccentricity of 1.
+    `pixel_size` (say micrometres per pixel). `axis_ratio` is short over long axis, which the paper (section 3.2)
+    calls eccentricity, and `solidity` area over convex area, both 0 ... 1: a circle has an axis ratio of 1.
     `score` is NaN where there are none.
+
+    >>> square = Instances.from_polygons([[[2, 2, 8, 2, 8, 8, 2, 8]]], size=(10, 10))
+    >>> shape_table(square, pixel_size=0.5)[["area", "axis_ratio"]].values.tolist()
+    [[9.0, 1.0]]
     """
     import pandas as pd
 
@@ -56,7 +60,7 @@ def shape_table(instances: Instances, pixel_size: float = 1.0) -> DataFrame:
                 "perimeter": region.perimeter * pixel_size,
                 "major_axis": major * pixel_size,
                 "minor_axis": minor * pixel_size,
-                "eccentricity": min(minor / major, 1.0),
+                "axis_ratio": min(minor / major, 1.0),
                 "solidity": _solidity(region),
             }
         )

@@ -1,4 +1,4 @@
-"""What several tests share: a small generated archive, the real T98G images where they are, a tiny SAM."""
+"""What several tests share: a small synthetic archive, the real T98G images where they are, a tiny SAM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import pytest
 
 from glioma_hf.data.prepare import prepare
-from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
 
 ROOT = Path(__file__).parents[1]
@@ -31,17 +31,17 @@ def t98g() -> Path:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generated archive: 2 train, 1 validation, 2 test and 1 gen image of 256 x 192 pixels."""
+    """A synthetic archive: 2 train, 1 validation, 2 test and 1 gen image of 256 x 192 pixels."""
     path = tmp_path_factory.mktemp("archive") / "dataset.zip"
     scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
-    write_synthetic_archive(path, 5, SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene))
+    synthesize(path, 5, SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene))
     return path
 
 
 @pytest.fixture(scope="session")
 def folder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That archive as `data prepare` leaves it; tests read it and change nothing there."""
-    path = tmp_path_factory.mktemp("prepared") / "generated"
+    path = tmp_path_factory.mktemp("prepared") / "synthetic"
     prepare(archive, path)
     return path
 

@@ -18,15 +18,15 @@ def test_ellipse_has_its_axes():
     row = shape_table(cells).iloc[0]
     assert row.major_axis == pytest.approx(160, rel=0.01)
     assert row.minor_axis == pytest.approx(40, rel=0.01)
-    assert row.eccentricity == pytest.approx(0.25, rel=0.02)
+    assert row.axis_ratio == pytest.approx(0.25, rel=0.02)
     assert row.solidity > 0.97
     assert (row.x, row.y) == pytest.approx((150, 100), abs=0.01)
     assert row.area == cells.areas[0]
 
 
-def test_eccentricity_of_a_circle_is_one_as_in_the_paper():
+def test_axis_ratio_of_a_circle_is_one_as_the_papers_eccentricity():
     cells = Instances.from_masks([ellipse((100, 100), (50, 50), (30, 30))])
-    assert shape_table(cells).eccentricity[0] == pytest.approx(1, abs=0.01)
+    assert shape_table(cells).axis_ratio[0] == pytest.approx(1, abs=0.01)
 
 
 def test_cross_is_less_solid_than_its_hull():
@@ -55,5 +55,5 @@ def test_smallest_objects_and_none():
     table = shape_table(Instances.from_masks([thin, dot, empty]))
     assert len(table) == 2
     assert (table.solidity == 1).all()
-    assert table.eccentricity.between(0, 1).all()
+    assert table.axis_ratio.between(0, 1).all()
     assert list(shape_table(Instances.empty((5, 5))).columns) == list(COLUMNS)

@@ -9,6 +9,7 @@ import typer
 
 from glioma_hf.cli.console import err, say
 from glioma_hf.errors import InputError
+from glioma_hf.progress import to_lines
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
 SOURCE_HELP = "glioma_c6, neurips22, livecell, tissuenet or dynamicnuclearnet."
@@ -25,13 +26,14 @@ def synthesize(
     width: Annotated[int, typer.Option(min=64, max=8192)] = 512,
     height: Annotated[int, typer.Option(min=64, max=8192)] = 384,
 ) -> None:
-    """An archive in the Glioma C6 layout, of generated images."""
-    from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+    """An archive in the Glioma C6 layout, of synthetic images."""
+    from glioma_hf.synthetic.archive import SyntheticArchiveConfig
+    from glioma_hf.synthetic.archive import synthesize as run
     from glioma_hf.synthetic.scenes import SceneConfig
 
     scene = SceneConfig(width=width, height=height)
     config = SyntheticArchiveConfig(train=train, valid=valid, test=test, gen=gen, scene=scene)
-    write_synthetic_archive(out, seed, config, progress=err.print)
+    run(out, seed, config, to_lines(say))
     typer.echo(f"wrote {out}")
 
 
@@ -56,7 +58,7 @@ def prepare(
         if source != "glioma_c6":
             raise InputError(f"--download fetches Glioma C6 alone; get {source} yourself and give --archive PATH")
         archive = fetch(keep)
-    prepared = run(archive, out, say, source, strict)
+    prepared = run(archive, out, source, strict, to_lines(say))
     for split in prepared.splits:
         counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
         typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
@@ -87,11 +89,11 @@ def publish(
         raise InputError("give --dry-run and --out FOLDER together, or neither to push")
     if out is not None:
         with new_folder(out) as tree:
-            names = build_tree(folder, tree, repo, say)
+            names = build_tree(folder, tree, repo, to_lines(say))
         typer.echo(f"wrote {len(names)} files to {out}; nothing was pushed")
         return
     with tempfile.TemporaryDirectory() as work:
-        names = build_tree(folder, Path(work), repo, say)
+        names = build_tree(folder, Path(work), repo, to_lines(say))
         say(f"pushing {len(names)} files to {repo}")
         typer.echo(f"pushed and checked {len(names)} files: {hub.push(Path(work), names, repo, private)}")
 
@@ -106,10 +108,12 @@ def stats(
 
     from glioma_hf.data import statistics
     from glioma_hf.files import new_folder
+    from glioma_hf.plots import pyplot
 
     if len({folder.name for folder in folders}) < len(folders):
         raise InputError("data sets are told apart by their folders' names: give folders of different names")
-    sets = {folder.name: statistics.measure_objects(folder, err.print) for folder in folders}
+    pyplot()  # without matplotlib nothing is begun
+    sets = {folder.name: statistics.measure_objects(folder, to_lines(say)) for folder in folders}
     tables = {folder.name: statistics.overview(folder) for folder in folders}
     with new_folder(out) as work:
         (work / "overview.json").write_text(json.dumps(tables, indent=2))
@@ -133,4 +137,4 @@ def fetch(target: Path) -> Path:
     remote = find_remote()
     with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err) as bar:
         task = bar.add_task(target.name, total=remote.size)
-        return download(remote, target, lambda done, total: bar.update(task, completed=done))
+        return download(remote, target, lambda news: bar.update(task, completed=news.done))

@@ -21,16 +21,21 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import IterableDataset, get_worker_info
 
-from glioma_hf.data.features import task_categories
+from glioma_hf.data.features import check_task_of_rows, task_categories
 from glioma_hf.data.sources.rows import BOX_MARGIN
 from glioma_hf.data.windows import ArrayReader, WindowReader
+from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.rle import BoxMask
+
+try:
+    import torch
+    from torch import Tensor
+    from torch.utils.data import Dataset as TorchDataset
+    from torch.utils.data import IterableDataset, get_worker_info
+except ImportError:
+    raise InputError("training crops need PyTorch; bring it with pip install 'glioma_hf[models]'") from None
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,11 +136,11 @@ class Cropper:
 
     Attributes:
         size: side of the crops in pixels.
-        task: the paper's tasks, see `instances_of`.
+        task: see `instances_of`.
         flattened: a contested pixel goes to the earlier object (masks alone).
         shapes: "masks" or "polygons".
         channels: 1 (colour is averaged) or 3 (grey is repeated).
-        smallest_area: objects with fewer pixels in the crop are left out.
+        min_area: objects with fewer pixels in the crop are left out.
     """
 
     size: int = 512
@@ -143,7 +148,7 @@ class Cropper:
     flattened: bool = False
     shapes: Literal["masks", "polygons"] = "masks"
     channels: int = 3
-    smallest_area: int = 1
+    min_area: int = 1
 
     def __post_init__(self) -> None:
         task_categories(self.task)  # refuses an unknown one at once
@@ -187,7 +192,7 @@ class Cropper:
         return torch.from_numpy(image), target
 
     def _objects(self, row: CropRow, top: int, left: int) -> tuple[list[int], np.ndarray, np.ndarray]:
-        """Positions of the objects in the crop, their boxes there and their masks (none where not asked for)."""
+        """Positions of the objects in the crop, their boxes there and their masks, if `shapes` is "masks"."""
         height, width = (min(side - start, self.size) for side, start in zip(row.size, (top, left), strict=True))
         x, y, w, h = row.boxes.T
         near = (
@@ -197,12 +202,12 @@ class Cropper:
             & (y + h + BOX_MARGIN > top)
             & (row.categories[:, None] == list(task_categories(self.task))).any(1)
         )
-        found = np.flatnonzero(near).tolist()
-        masks = np.zeros((len(found) if self.shapes == "masks" else 0, self.size, self.size), bool)
+        chosen = np.flatnonzero(near).tolist()
+        masks = np.zeros((len(chosen) if self.shapes == "masks" else 0, self.size, self.size), bool)
         taken = np.zeros((height, width) if self.flattened else (0, 0), bool)
         kept: list[int] = []
         boxes = []
-        for index, (mask, (y, x)) in zip(found, row.box_masks(found), strict=True):
+        for index, (mask, (y, x)) in zip(chosen, row.box_masks(chosen), strict=True):
             # Where the object's box and the crop meet, in the crop.
             y0, x0 = max(y - top, 0), max(x - left, 0)
             y1, x1 = min(y - top + mask.shape[0], height), min(x - left + mask.shape[1], width)
@@ -213,7 +218,7 @@ class Cropper:
                 window = taken[y0:y1, x0:x1]
                 part = part & ~window
                 window |= part
-            if np.count_nonzero(part) < max(self.smallest_area, 1):
+            if np.count_nonzero(part) < max(self.min_area, 1):
                 continue
             if len(masks):
                 masks[len(kept), y0:y1, x0:x1] = part
@@ -235,12 +240,15 @@ class CellCrops(TorchDataset):
     Args:
         rows: a split from `load_dataset`; selected, filtered or shuffled as you like.
         cached: images whose masks are kept once rasterised, some 1 MB each at most; the last used ones.
+
+    Raises `InputError` for a task of which the rows' features name no category.
     """
 
     def __init__(
         self, rows: Dataset, cropper: Cropper | None = None, per_image: int = 1, seed: int = 0, cached: int = 64
     ):
         self.rows, self.cropper = rows.with_format("arrow"), cropper or Cropper()
+        check_task_of_rows(self.cropper.task, rows.features)
         self.per_image, self.seed, self.cached, self.epoch = per_image, seed, cached, 0
         self._kept: OrderedDict[int, CropRow] = OrderedDict()
 
@@ -272,7 +280,7 @@ class CropStream(IterableDataset):
     images encoded (`.cast_column("image", Image(decode=False))`), so that only windows are decoded.
 
     Args:
-        rows: asked for anew in each epoch, so not a generator itself where there are several.
+        rows: iterated anew in each epoch, so not a generator itself where there are several.
     """
 
     def __init__(

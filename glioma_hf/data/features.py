@@ -1,6 +1,6 @@
 """The columns of every data set here, its tasks, and the way from a row to `Instances`.
 
-`FEATURES` needs the `datasets` package and is made when first asked for; the rest doesn't.
+`features` needs the `datasets` package, the rest doesn't.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
             ],
         }
     )
+
+
+def named_categories(features: Mapping[str, Any]) -> list[str]:
+    """The names of the objects' categories in the features of a data set that `datasets` opened."""
+    objects = features["objects"]
+    item = objects[0] if isinstance(objects, list) else objects.feature  # by release
+    return list(item["category"].names)
 
 
 def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = False) -> Instances:
@@ -115,6 +122,15 @@ def tasks_of(data: str | Path | Collection[str], name: str | None = None) -> tup
 def check_task(task: str, folder: str | Path, name: str | None = None) -> None:
     """Raise `InputError` for an unknown task and for one that the prepared folder (called `name`) doesn't have."""
     task_categories(task)
-    tasks = tasks_of(folder, name)
+    _check_task(task, tasks_of(folder, name), str(name or folder))
+
+
+def check_task_of_rows(task: str, features: Mapping[str, Any]) -> None:
+    """As `check_task`, for rows that `datasets` opened, by the categories that their features name."""
+    task_categories(task)
+    _check_task(task, tasks_of(named_categories(features)), "these rows")
+
+
+def _check_task(task: str, tasks: tuple[str, ...], where: str) -> None:
     if task not in tasks:
-        raise InputError(f"{name or folder}: it has no objects of the task {task}; its tasks are {', '.join(tasks)}")
+        raise InputError(f"{where}: there are no objects of the task {task}; the tasks are {', '.join(tasks)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from glioma_hf.data.prepared import PROVENANCE, Prepared, PreparedSplit
 from glioma_hf.data.sources import get_source
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
-from glioma_hf.data.sources.rows import Part, Repairs, Row
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row
 from glioma_hf.files import new_file, resumable_folder
+from glioma_hf.progress import OnProgress, Progress, ignore
 
 IMAGE_BYTES_PER_FILE = 64 * 2**20
 FORMAT = 2  # of the files written here; a run of another format isn't gone on with
@@ -29,29 +30,34 @@ FORMAT = 2  # of the files written here; a run of another format isn't gone on w
 def prepare(
     archive_path: str | Path,
     out: str | Path,
-    progress: Callable[[str], None] = lambda line: None,
     source: str = "glioma_c6",
     strict: bool = False,
+    on_progress: OnProgress = ignore,
 ) -> Prepared:
     """An archive (zip or folder) of a source -> the folder `out` that `load_dataset(out)` opens.
 
     Args:
         archive_path: read in place.
         out: written whole or not at all; a run that was broken off is gone on with.
-        progress: called with a line after each image and for each repair.
-        source: name of a file of this package that holds a `SOURCE`.
+        source: a name of `glioma_hf.data.sources.SOURCES`.
         strict: repairs become errors.
+        on_progress: hears of each image, counted within its split, and of each repair.
 
     Raises `InputError` for anything wrong with the archive or the output folder.
+
+    >>> from datasets import load_dataset                   # doctest: +SKIP
+    >>> prepare("LIVECell.zip", "livecell", "livecell")     # doctest: +SKIP
+    >>> load_dataset("livecell", split="train")             # doctest: +SKIP
     """
     chosen = get_source(source)
     with Archive(archive_path) as archive:
         job = json.dumps([FORMAT, source, strict, archive.fingerprint()])
         with resumable_folder(out, job) as folder:
             (folder / "data").mkdir(exist_ok=True)
-            repairs = Repairs(strict, progress)
+            repairs = Repairs(strict, on_progress)
             splits = [
-                _write_split(archive, chosen, part, folder, repairs, progress) for part in chosen.find_parts(archive)
+                _write_split(archive, chosen, split, folder, repairs, on_progress)
+                for split in chosen.find_splits(archive)
             ]
             prepared = Prepared(source, archive.path.name, splits, dict(repairs.counts))
             for marker in folder.glob("data/*.done"):
@@ -62,11 +68,16 @@ def prepare(
 
 
 def _write_split(
-    archive: Archive, source: Source, part: Part, folder: Path, repairs: Repairs, progress: Callable[[str], None]
+    archive: Archive,
+    source: Source,
+    origin: ArchiveSplit,
+    folder: Path,
+    repairs: Repairs,
+    on_progress: OnProgress,
 ) -> PreparedSplit:
-    """Write the files of a part that an earlier run didn't; adds that run's repairs to `repairs`."""
-    stem = f"data/{part.subset}-{part.split}"
-    split = PreparedSplit(part.subset, part.split, objects=dict.fromkeys(source.categories, 0))
+    """Write the files of a split that an earlier run didn't; adds that run's repairs to `repairs`."""
+    stem = f"data/{origin.subset}-{origin.split}"
+    split = PreparedSplit(origin.subset, origin.split, objects=dict.fromkeys(source.categories, 0))
     written = 0
     while (marker := folder / f"{stem}-{written:05}.done").exists():
         content = json.loads(marker.read_text())
@@ -74,10 +85,11 @@ def _write_split(
         repairs.counts.update(content["repairs"])
         written += 1
     if split.images:
-        progress(f"{split.name}: {split.images} images are there from the run before")
+        on_progress(Progress(f"{split.name}: {split.images} images are there from the run before", split.images))
     if not (folder / f"{stem}.done").exists():
         before = repairs.counts.copy()
-        for rows in _files(source.read_rows(archive, part, repairs, split.images), split.name, split.images, progress):
+        rows_left = source.read_rows(archive, origin, repairs, split.images)
+        for rows in _files(rows_left, split.name, split.images, on_progress):
             file = folder / f"{stem}-{written:05}.parquet"
             _write_parquet(file, rows, source.categories)
             objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])
@@ -101,12 +113,12 @@ def _add(split: PreparedSplit, content: dict[str, Any]) -> None:
         split.objects[name] += count
 
 
-def _files(rows: Iterable[Row], name: str, number: int, progress: Callable[[str], None]) -> Iterator[list[Row]]:
+def _files(rows: Iterable[Row], name: str, number: int, on_progress: OnProgress) -> Iterator[list[Row]]:
     """The rows of one file at a time; tells of each row, counting on from `number`."""
     group: list[Row] = []
     size = 0
     for count, row in enumerate(rows, start=number + 1):
-        progress(f"{name} {count}: {row['file_name']}, {len(row['objects'])} objects")
+        on_progress(Progress(f"{name} {count}: {row['file_name']}, {len(row['objects'])} objects", count))
         group.append(row)
         size += len(row["image"]["bytes"])
         if size >= IMAGE_BYTES_PER_FILE:

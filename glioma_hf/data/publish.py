@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +10,32 @@ from PIL import Image
 
 from glioma_hf.data import statistics
 from glioma_hf.data.card import card
-from glioma_hf.data.features import ALL, CATEGORIES, instances_of
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of, task_categories
 from glioma_hf.data.images import decode_image, to_uint8
 from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, read_prepared
 from glioma_hf.data.sources import get_source
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
 from glioma_hf.palette import CATEGORY_COLOURS, name_of
+from glioma_hf.plots import pyplot
+from glioma_hf.progress import OnProgress, Progress, ignore
 
-Progress = Callable[[str], None]
 PREVIEW_SIDE = 1600  # pixels of the preview's longer side
 
 
-def build_tree(
-    folder: str | Path, out: Path, repo: str = "THIS_FOLDER", progress: Progress = lambda line: None
-) -> list[str]:
+def build_tree(folder: str | Path, out: Path, repo: str = "THIS_FOLDER", on_progress: OnProgress = ignore) -> list[str]:
     """What goes to the Hub, into the empty folder `out`: Parquet, provenance, figures and the card that shows them.
 
     Args:
         folder: made by `prepare`; its files are taken as they are.
         repo: the name by which the card's example opens the data set.
 
-    Returns the files' names, sorted. Raises `InputError` where `folder` isn't a prepared data set.
+    Returns the files' names, sorted. Raises `InputError` where `folder` isn't a prepared data set or matplotlib
+    isn't installed.
     """
     folder = Path(folder)
     prepared = read_prepared(folder)
+    pyplot()  # without matplotlib nothing is begun
     source = get_source(prepared.source)
     for name in (PROVENANCE, *(file for split in prepared.splits for file in split.files)):
         target = out / name
@@ -48,15 +48,15 @@ def build_tree(
     pictures = {}
     shown = next((s for s in prepared.splits if sum(s.objects.values())), None)
     if shown is not None:
-        progress(f"drawing a preview of {shown.name}")
+        on_progress(Progress(f"drawing a preview of {shown.name}"))
         _draw_preview(folder, shown).save(out / "figures" / "preview.png")
         pictures["figures/preview.png"] = f"Polygons over an image of {shown.name}: {_legend(shown)}."
-        objects = statistics.measure_objects(folder, progress)
+        objects = statistics.measure_objects(folder, on_progress)
         statistics.plot_figures(objects, out / "figures", source.title)
         pictures |= {
             "figures/areas.png": "Areas of the objects.",
-            "figures/shapes.png": "Mean eccentricity (short over long axis) and solidity; discs by mean area.",
-            "figures/solidity.png": "Solidity against eccentricity and area.",
+            "figures/shapes.png": "Mean axis ratio (short over long axis, the paper's eccentricity) and solidity.",
+            "figures/solidity.png": "Solidity against axis ratio and area.",
         }
     text = card(source, prepared, folder, repo, pictures)
     (out / "README.md").write_text(text, encoding="utf-8")
@@ -74,7 +74,8 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
     instances = instances_of(row, ALL)
     grey = to_uint8(decode_image(row["image"]["bytes"], row["file_name"]))
     shown = np.repeat(grey[..., None], 3, 2)
-    tint(shown, overlap_map(instances.select(instances.categories != CATEGORIES.index("soma"))) >= 2, OVERLAP)
+    cells = instances.select(np.isin(instances.categories, list(task_categories("cells"))))
+    tint(shown, overlap_map(cells) >= 2, OVERLAP)  # somata and nuclei lie in their cells
     picture = Image.fromarray(shown)
     colours = [CATEGORY_COLOURS[CATEGORIES[c]] for c in instances.categories]
     draw_outlines(picture, instances, colours, line=max(2, max(picture.size) // 800))
@@ -84,4 +85,4 @@ def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
 
 def _legend(split: PreparedSplit) -> str:
     named = [f"{name} {name_of(CATEGORY_COLOURS[name])}" for name, count in split.objects.items() if count]
-    return ", ".join([*named, f"overlaps {name_of(OVERLAP)}"])
+    return ", ".join([*named, f"overlaps of cells {name_of(OVERLAP)}"])

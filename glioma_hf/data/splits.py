@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +142,39 @@ def _rows(
     image: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Rows of a split in order, or those of these numbers (from 1) in theirs; `image` adds the encoded one."""
+    columns = ["image", *_COLUMNS] if image else _COLUMNS
+    if numbers is None:
+        yield from (read(columns) for read in _row_readers(folder, split, where))
+        return
+    chosen = set(numbers)
+    readers = islice(_row_readers(folder, split, where), max(chosen, default=0))
+    rows = {number: read(columns) for number, read in enumerate(readers, start=1) if number in chosen}
+    yield from (rows[number] for number in numbers)
+
+
+def _row_readers(
+    folder: str | Path, split: PreparedSplit, where: str
+) -> Iterator[Callable[[list[str]], dict[str, Any]]]:
+    """For each row of a split in order what reads its columns: a row group of one of its files."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = ["image", *_COLUMNS] if image else _COLUMNS
-    try:
-        files = [pq.ParquetFile(Path(folder) / file) for file in split.files]
-        groups = [(file, group) for file in files for group in range(file.num_row_groups)]
-        chosen = groups if numbers is None else [groups[number - 1] for number in numbers]
-        for file, group in chosen:
-            yield from file.read_row_group(group, columns).to_pylist()
-    except (OSError, pa.ArrowException, IndexError) as error:
-        raise InputError(f"{where}: {split.name} can't be read ({error}); prepare it again") from None
+    def read(file: pq.ParquetFile, group: int, columns: list[str]) -> dict[str, Any]:
+        try:
+            row: dict[str, Any] = file.read_row_group(group, columns).to_pylist()[0]
+        except (OSError, IndexError, pa.ArrowException):
+            raise broken from None
+        return row
+
+    number = 0
+    for name in split.files:
+        broken = InputError(f"{where}: {name} of {split.name} is missing or damaged; prepare it again")
+        try:
+            file = pq.ParquetFile(Path(folder) / name)
+        except (OSError, pa.ArrowException):
+            raise broken from None
+        for group in range(file.num_row_groups):
+            number += 1
+            yield partial(read, file, group)
+    if number != split.images:
+        raise InputError(f"{where}: {split.name} holds {number} images instead of {split.images}; prepare it again")

@@ -1,11 +1,11 @@
-"""An archive in the Glioma C6 layout, of generated images: same folders, same COCO files, other pixels."""
+"""An archive in the Glioma C6 layout, of synthetic images: same folders, same COCO files, other pixels."""
 
 from __future__ import annotations
 
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from glioma_hf.files import new_file
 from glioma_hf.instances import Instances
+from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.synthetic.scenes import Scene, SceneConfig, generate_scene
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same for every member, so that the same seed gives the same bytes
@@ -38,40 +39,41 @@ class SyntheticArchiveConfig(BaseModel):
     scene: SceneConfig = SceneConfig()
 
 
-def write_synthetic_archive(
+def synthesize(
     out: str | Path,
     seed: int = 0,
     config: SyntheticArchiveConfig | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    on_progress: OnProgress = ignore,
 ) -> None:
     """Write a zip in the layout of the Glioma C6 archive; the same seed and config give the same bytes.
 
     Spec images carry type A and B cells and somata, gen images plain cells, drawn under conditions that
     vary more. Raises `InputError` where `out` can't be written.
+
+    >>> synthesize("cells.zip", seed=1, config=SyntheticArchiveConfig(train=1))  # doctest: +SKIP
     """
     config = config or SyntheticArchiveConfig()
+    varied = config.scene.model_copy(update={"scale": (0.8, 2.0), "halo": (2.5, 10.0), "noise": (1.0, 6.0)})
+    splits = (
+        ("dataset/spec/train", "train", config.train, config.scene, _SPEC),
+        ("dataset/spec/valid", "valid", config.valid, config.scene, _SPEC),
+        ("dataset/spec/test", "test", config.test, config.scene, _SPEC),
+        ("dataset/gen", "gen", config.gen, varied, _GEN),
+    )
+    total, done = sum(split[2] for split in splits), 0
     with new_file(out) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for number, (split, count) in enumerate(
-            (("train", config.train), ("valid", config.valid), ("test", config.test))
-        ):
-            if count:
-                folder = f"dataset/spec/{split}"
-                scenes = (generate_scene((seed, number, i), config.scene) for i in range(count))
-                _write_part(archive, folder, split, scenes, _SPEC, progress)
-        if config.gen:
-            varied = config.scene.model_copy(update={"scale": (0.8, 2.0), "halo": (2.5, 10.0), "noise": (1.0, 6.0)})
-            scenes = (generate_scene((seed, 3, i), varied) for i in range(config.gen))
-            _write_part(archive, "dataset/gen", "gen", scenes, _GEN, progress)
+        for number, (folder, name, images, scene, categories) in enumerate(splits):
+            if images:
+                scenes = (generate_scene((seed, number, i), scene) for i in range(images))
+                for file_name in _write_split(archive, folder, name, scenes, categories):
+                    done += 1
+                    on_progress(Progress(file_name, done, total))
 
 
-def _write_part(
-    archive: zipfile.ZipFile,
-    folder: str,
-    name: str,
-    scenes: Iterator[Scene],
-    categories: list[dict[str, Any]],
-    progress: Callable[[str], None],
-) -> None:
+def _write_split(
+    archive: zipfile.ZipFile, folder: str, name: str, scenes: Iterator[Scene], categories: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Write the images of a split and then its COCO file; gives each image's name once it is written."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, scene in enumerate(scenes, start=1):
@@ -82,9 +84,9 @@ def _write_part(
         height, width = scene.image.shape
         images.append({"id": number, "file_name": file_name, "width": width, "height": height})
         annotations += _annotations(scene, number, len(annotations) + 1, typed=len(categories) > 1)
-        progress(f"{folder}/images/{file_name}")
+        yield f"{folder}/images/{file_name}"
     coco = {
-        "info": {"description": "Generated phase-contrast images in the layout of Glioma C6; not Glioma C6"},
+        "info": {"description": "Synthetic phase-contrast images in the layout of Glioma C6; not Glioma C6"},
         "licenses": [],
         "categories": categories,
         "images": images,

@@ -1,4 +1,4 @@
-"""Outlines of generated cells, after the paper's description of types A and B (section 3.2).
+"""Outlines of synthetic cells, after the paper's description of types A and B (section 3.2).
 
 An outline is a float64 array (points, 2) of (x, y) in pixels around (0, 0).
 """

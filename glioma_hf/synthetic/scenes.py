@@ -1,4 +1,4 @@
-"""Generated phase-contrast images of overlapping cells.
+"""Synthetic phase-contrast images of overlapping cells.
 
 A scene is a map of optical phase: every cell adds its thickness, so cells that overlap shine through
 each other as in a real image. The picture is then formed as Zernike's microscope forms it: the light
@@ -24,7 +24,7 @@ from glioma_hf.synthetic import cell_shapes
 
 
 class SceneConfig(BaseModel):
-    """What a generated image holds. Ranges are drawn from once per image."""
+    """What a synthetic image holds. Ranges are drawn from once per image."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class SceneConfig(BaseModel):
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One generated object: its category name (`cell_a`, `cell_b`, `soma`) and outline (points, 2)."""
+    """One synthetic object: its category name (`cell_a`, `cell_b`, `soma`) and outline (points, 2)."""
 
     category: str
     outline: np.ndarray
@@ -54,7 +54,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A generated image, uint8 (H, W), and its objects: each cell, followed by its soma."""
+    """A synthetic image, uint8 (H, W), and its objects: each cell, followed by its soma."""
 
     image: np.ndarray
     objects: tuple[SceneObject, ...]

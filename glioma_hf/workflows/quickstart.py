@@ -22,7 +22,7 @@ from glioma_hf.models.base import Family, Run, Segmenter
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.resources import bundled
-from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
 from glioma_hf.workflows.outputs import results, shapes
 from glioma_hf.workflows.report import write_report
@@ -92,7 +92,7 @@ def quickstart(
         if archive is None:
             on_progress(Progress("drawing a synthetic archive in the Glioma C6 layout (none was given)"))
             archive, source = work / "archive.zip", "synthetic images"
-            write_synthetic_archive(archive, seed=0, config=SYNTHETIC)
+            synthesize(archive, seed=0, config=SYNTHETIC)
         else:
             source = Path(archive).name
         on_progress(Progress("preparing the data set: archive -> Parquet"))

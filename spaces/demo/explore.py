@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,18 +13,26 @@ from viewer import COLOURS, payload, viewer
 from work import SAMPLES, numbered, sample
 
 from glioma_hf import Instances
-from glioma_hf.data.features import ALL, CATEGORIES, instances_of
+from glioma_hf.data.features import ALL, CATEGORIES, instances_of, named_categories
 from glioma_hf.palette import CATEGORY_WORDS
 from glioma_hf.shape import shape_table
 
-GENERATED = "samples"
-TYPES = {"all": CATEGORIES, "cells": ("cell", "cell_a", "cell_b"), "type A": ("cell_a",), "type B": ("cell_b",)}
-TYPES |= {"somata": ("soma",)}
+SYNTHETIC = "samples"
+# What can be chosen, as far as a part has it: the word for people and the categories.
+KINDS = {
+    "all": CATEGORIES,
+    "cells": ("cell", "cell_a", "cell_b"),
+    "type A": ("cell_a",),
+    "type B": ("cell_b",),
+    "somata": ("soma",),
+    "nuclei": ("nucleus",),
+}
+WORD_COLOURS = {CATEGORY_WORDS[name]: colour for name, colour in COLOURS.items()}
 MOST_MEASURED = 40  # images measured for the plots of a part
 
 
 class Library:
-    """The generated samples and, where one is given, a prepared data set: a folder or a name on the Hub."""
+    """The synthetic samples and, where one is given, a prepared data set: a folder or a name on the Hub."""
 
     def __init__(self, name: str):
         self.name = name
@@ -42,17 +51,24 @@ class Library:
 
     def parts(self) -> list[str]:
         """What can be chosen."""
-        return [GENERATED, *self.splits]
+        return [SYNTHETIC, *self.splits]
+
+    def kinds(self, part: str) -> list[str]:
+        """Which of `KINDS` a part may have, by the categories that it names."""
+        names: Sequence[str] = CATEGORIES[:4]
+        if part != SYNTHETIC:
+            names = named_categories(self.splits[part].features)
+        return [kind for kind, counted in KINDS.items() if set(counted) & set(names)]
 
     def images(self, part: str) -> list[str]:
         """Names of a part's images."""
-        if part == GENERATED:
+        if part == SYNTHETIC:
             return list(SAMPLES)
         return list(self.splits[part]["file_name"])
 
     def open(self, part: str, number: int) -> tuple[np.ndarray, Instances]:
         """An image and all its objects."""
-        if part == GENERATED:
+        if part == SYNTHETIC:
             return sample(SAMPLES[number])
         row = self.splits[part][number]
         return np.asarray(row["image"]), numbered(instances_of(row, ALL))
@@ -60,7 +76,7 @@ class Library:
     @functools.lru_cache(maxsize=16)  # noqa: B019  (there is one library, as long as the page)
     def measures(self, part: str) -> pd.DataFrame:
         """Shapes of the objects of a part, or of its first images."""
-        if part == GENERATED:
+        if part == SYNTHETIC:
             sets = [sample(name)[1] for name in SAMPLES]
         else:
             rows = self.splits[part].remove_columns("image").select(range(min(MOST_MEASURED, len(self.splits[part]))))
@@ -79,44 +95,46 @@ def tab(data: str) -> list[tuple]:
 
     def choose_part(part: str):
         names = library.images(part)
-        return gr.update(choices=names, value=names[0]), gr.update(choices=list(TYPES), value="all")
+        return gr.update(choices=names, value=names[0]), gr.update(choices=library.kinds(part), value="all")
 
     def show(part: str, name: str, kind: str):
         names = library.images(part)
         number = names.index(name) if name in names else 0
         pixels, objects = library.open(part, number)
-        wanted = [CATEGORIES.index(c) for c in TYPES[kind]]
-        objects = objects.select(np.isin(objects.categories, wanted))
+        counted = [CATEGORIES.index(c) for c in KINDS[kind]]
+        objects = objects.select(np.isin(objects.categories, counted))
         present = [c for c in CATEGORIES if CATEGORIES.index(c) in objects.categories]
         return payload(pixels, objects, legend=[(CATEGORY_WORDS[c], COLOURS[c]) for c in present])
 
     def statistics(part: str, kind: str):
         table = library.measures(part)
-        table = table[table.category.isin(TYPES[kind])]
-        counts = ", ".join(f"{n} {CATEGORY_WORDS[c]}" for c, n in table.category.value_counts().items())
-        dots = table[["eccentricity", "solidity", "area", "category"]].round(4)
+        table = table[table.category.isin(KINDS[kind])]
+        table = table.assign(category=table.category.map(CATEGORY_WORDS))
+        counts = ", ".join(f"{n} {word}" for word, n in table.category.value_counts().items())
+        dots = table[["axis_ratio", "solidity", "area", "category"]].round(4)
         return dots, table[["area", "category"]].assign(count=1), f"{counts or 'Nothing'} in {part}."
 
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
-            part = gr.Dropdown(library.parts(), value=GENERATED, label="Part and split", elem_id="explore-part")
+            part = gr.Dropdown(library.parts(), value=SYNTHETIC, label="Part and split", elem_id="explore-part")
             name = gr.Dropdown(list(SAMPLES), value=SAMPLES[0], label="Image", elem_id="explore-image")
-            kind = gr.Radio(list(TYPES), value="all", label="Objects", elem_id="explore-kind")
+            kind = gr.Radio(library.kinds(SYNTHETIC), value="all", label="Objects", elem_id="explore-kind")
             told = gr.Markdown("", elem_id="explore-status")
             if not data:
                 gr.Markdown(
-                    "These are generated images. To browse Glioma C6, prepare it (`glioma-hf data prepare`) and start "
+                    "These are synthetic images. To browse Glioma C6, prepare it (`glioma-hf data prepare`) and start "
                     "the page with `glioma-hf demo --data FOLDER`; a Space takes the variable `GLIOMA_HF_DATA`."
                 )
         with gr.Column(scale=3, min_width=320):
             shown = viewer("explore-viewer", "Choose an image.")
             with gr.Row():
                 dots = gr.ScatterPlot(
-                    x="eccentricity",
+                    x="axis_ratio",
+                    x_title="axis ratio (short / long axis)",
                     y="solidity",
                     color="category",
-                    color_map=COLOURS,
-                    title="Solidity against eccentricity (short / long axis)",
+                    color_map=WORD_COLOURS,
+                    title="Solidity against axis ratio",
                     height=260,
                     elem_id="explore-shapes",
                 )
@@ -125,7 +143,7 @@ def tab(data: str) -> list[tuple]:
                     x_bin=250,
                     y="count",
                     color="category",
-                    color_map=COLOURS,
+                    color_map=WORD_COLOURS,
                     title="Areas, pixels",
                     height=260,
                 )

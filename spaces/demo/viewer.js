@@ -1,11 +1,12 @@
 // The viewer of cells over their image: pan, zoom, threshold, selection, table and histograms, all in the browser.
 // Gradio gives `element`, `props`, `trigger` and `watch`. `props.value` is what viewer.py's `payload` makes.
-const MARKS = ["area", "eccentricity", "solidity"];
+const MARKS = ["area", "axis_ratio", "solidity"];
 const view = { scale: 1, x: 0, y: 0, chosen: null, sort: ["id", 1], threshold: 0, drawing: null, drawn: [] };
 let data = null;
 let cells = [];
 let picture = null;
 
+const words = (name) => name.replaceAll("_", " ");
 const find = (selector) => element.querySelector(selector);
 const shown = () => cells.filter((c) => (c.score ?? 1) >= view.threshold && visible(c));
 const visible = (c) => !(c.kind === "soma" && find(".somata") && !find(".somata").checked);
@@ -178,7 +179,7 @@ function tabulate() {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = name + (name === by ? (way > 0 ? " ▲" : " ▼") : "");
-    button.setAttribute("aria-label", `Sort by ${name}`);
+    button.setAttribute("aria-label", `Sort by ${words(name)}`);
     button.onclick = () => { view.sort = [name, name === by ? -way : 1]; tabulate(); };
     cell.setAttribute("aria-sort", name === by ? (way > 0 ? "ascending" : "descending") : "none");
     cell.append(button);
@@ -232,8 +233,8 @@ function chart() {
     const most = Math.max(1, ...bins);
     const bars = bins.map((n, i) => `<rect x="${i * 10 + 1}" y="${50 - (46 * n) / most}" width="8" height="${(46 * n) / most}"><title>${n}</title></rect>`);
     const end = name === "area" ? top.toFixed(0) : "1";
-    holder.innerHTML = `<svg viewBox="0 0 160 66" role="img" aria-label="Histogram of ${name}">${bars.join("")}` +
-      `<line x1="0" y1="50" x2="160" y2="50"/><text x="0" y="63">0</text><text x="80" y="63" text-anchor="middle">${name}</text><text x="160" y="63" text-anchor="end">${end}</text></svg>`;
+    holder.innerHTML = `<svg viewBox="0 0 160 66" role="img" aria-label="Histogram of ${words(name)}">${bars.join("")}` +
+      `<line x1="0" y1="50" x2="160" y2="50"/><text x="0" y="63">0</text><text x="80" y="63" text-anchor="middle">${words(name)}</text><text x="160" y="63" text-anchor="end">${end}</text></svg>`;
   }
 }
 

@@ -22,7 +22,7 @@ from glioma_hf.shape import shape_table
 HERE = Path(__file__).parent
 COLOURS = {name: hex_of(colour) for name, colour in CATEGORY_COLOURS.items()}
 PLAIN = COLOURS["cell"]
-COLUMNS = ["id", "score", "area", "eccentricity", "solidity", "major_axis", "minor_axis", "x", "y"]
+COLUMNS = ["id", "score", "area", "axis_ratio", "solidity", "major_axis", "minor_axis", "x", "y"]
 
 
 def viewer(elem_id: str, empty: str) -> gr.HTML:

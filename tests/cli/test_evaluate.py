@@ -56,7 +56,8 @@ def test_tasks_are_told_apart(files):
     assert cells["tp_75"] == 1
     assert scores_of(*files_of(files), "--task", "soma")["ap50"] == 1
     assert scores_of(*files_of(files), "--task", "all")["tp"] == 3
-    assert scores_of(*files_of(files), "--task", "cell_b")["references"] == 0
+    line = refused("evaluate", *files_of(files), "--task", "cell_b")
+    assert "truth.json: no object belongs to the task 'cell_b'; there are cells (3), soma (1), cell_a (3)" in line
 
 
 def test_options_reach_the_metric(files):

@@ -10,7 +10,7 @@ from glioma_hf.data.crops import CellCrops, Cropper, CropStream, collate
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def check(item, row, flattened: bool, size: int, task: str = "cells") -> None:
     expected = instances_of(row, task, flattened).crop(top, left, size, size)
     assert target["ids"].tolist() == expected.ids.tolist()
     assert target["labels"].tolist() == (expected.categories + 1).tolist()
-    for mask, wanted in zip(target["masks"].numpy(), expected.to_masks(), strict=True):
-        assert np.array_equal(mask, wanted)
+    for mask, whole in zip(target["masks"].numpy(), expected.to_masks(), strict=True):
+        assert np.array_equal(mask, whole)
     corners = np.hstack([expected.boxes[:, :2], expected.boxes[:, :2] + expected.boxes[:, 2:]])
     assert target["boxes"].tolist() == corners.tolist()
     pixels = np.zeros((size, size))
@@ -105,7 +105,7 @@ def test_streams_from_the_folder_and_from_the_archive_give_the_same(folder, arch
 
     streamed = load_dataset(str(folder), "spec", split="train", streaming=True)
     with Archive(archive) as opened:
-        straight = list(read_rows(opened, find_parts(opened)[0]))
+        straight = list(read_rows(opened, find_splits(opened)[0]))
     encoded = streamed.cast_column("image", Image(decode=False))
     crops = [list(CropStream(rows, Cropper(64), per_image=2)) for rows in (streamed, encoded, straight)]
     for first, second, third in zip(*crops, strict=True):
@@ -118,7 +118,7 @@ def test_streams_from_the_folder_and_from_the_archive_give_the_same(folder, arch
 
 def test_stream_workers_share_the_rows(archive):
     with Archive(archive) as opened:
-        rows = list(read_rows(opened, find_parts(opened)[0]))
+        rows = list(read_rows(opened, find_splits(opened)[0]))
     loader = DataLoader(CropStream(rows, Cropper(64)), 1, num_workers=2, collate_fn=collate)
     assert sorted(targets[0]["image_id"] for _, targets in loader) == [1, 2]
 
@@ -136,3 +136,11 @@ def test_t98g_crops_of_noisy_hand_drawn_outlines(t98g, tmp_path):
     crops = CellCrops(rows, Cropper(256), per_image=3)
     for i in range(len(crops)):
         check(crops[i], rows[i // 3], False, 256)
+
+
+def test_a_task_that_the_rows_lack_is_refused(train):
+    with pytest.raises(InputError, match="these rows: there are no objects of the task nucleus; the tasks are ce"):
+        CellCrops(train, Cropper(task="nucleus"))
+    with pytest.raises(InputError, match="'dust' isn't known; it is one of cells, soma, cell_a, cell_b, nucleus, all"):
+        Cropper(task="dust")
+    assert len(CellCrops(train, Cropper(256, task="all"))[0][1]["ids"]) == len(train[0]["objects"])

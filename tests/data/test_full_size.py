@@ -15,7 +15,7 @@ import pytest
 
 from glioma_hf.data.prepared import read_prepared
 from glioma_hf.synthetic import archive as synthetic_archive
-from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
 # Runs a command and prints, last, its peak memory in MB.
@@ -37,7 +37,7 @@ def full_size(tmp_path_factory) -> Path:
     few = lru_cache(generate_scene)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic_archive, "generate_scene", lambda seed, config: few((*seed[:-1], seed[-1] % 2), config))
-        write_synthetic_archive(path, 0, config)
+        synthesize(path, 0, config)
     return path
 
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from glioma_hf.data.prepare import prepare
-from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.progress import to_lines
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
 from tests.conftest import ROOT
 
@@ -138,10 +139,10 @@ def test_a_run_that_was_broken_off_goes_on(archive, tmp_path, monkeypatch, last)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(archive, tmp_path / "set", stop)
+        prepare(archive, tmp_path / "set", on_progress=to_lines(stop))
     assert not (tmp_path / "set").exists()
     told: list[str] = []
-    prepare(archive, tmp_path / "set", told.append)
+    prepare(archive, tmp_path / "set", on_progress=to_lines(told.append))
     assert contents(tmp_path / "set") == contents(tmp_path / "whole")
     done = ["spec/train 1:", "spec/train 2:", "spec/validation 1:", "spec/test 1:", "spec/test 2:", "gen/test 1:"]
     read = [line[: line.index(":") + 1] for line in told if "run before" not in line]
@@ -156,10 +157,10 @@ def test_another_archive_isnt_gone_on_with(archive, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(archive, tmp_path / "set", stop)
+        prepare(archive, tmp_path / "set", on_progress=to_lines(stop))
     os.utime(archive)
     told: list[str] = []
-    prepare(archive, tmp_path / "set", told.append)
+    prepare(archive, tmp_path / "set", on_progress=to_lines(told.append))
     assert told[0].startswith("spec/train 1:")
     assert not list(tmp_path.glob(".set*"))
 
@@ -174,7 +175,7 @@ def test_folders_of_one_name_are_not_taken_for_each_other(folder, tmp_path):
 
     scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
     other = SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene)
-    write_synthetic_archive(tmp_path / "other.zip", 6, other)
+    synthesize(tmp_path / "other.zip", 6, other)
     prepare(tmp_path / "other.zip", tmp_path / folder.name)
     for path in (folder, tmp_path / folder.name, folder):
         rows = load_dataset(str(path), "spec", split="test", cache_dir=str(tmp_path / "cache"))

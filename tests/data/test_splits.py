@@ -94,7 +94,7 @@ def test_tasks_are_those_of_the_data(folder, livecell):
     assert tasks_of(livecell) == ("cells", "all")
     assert tasks_of(["nucleus"]) == ("nucleus", "all")
     check_task("all", livecell)
-    with pytest.raises(InputError, match=r"set: it has no objects of the task soma; its tasks are cells, all"):
+    with pytest.raises(InputError, match=r"set: there are no objects of the task soma; the tasks are cells, all"):
         load_images(livecell, "train", "soma")
     with pytest.raises(InputError, match="'mitosis' isn't known; it is one of cells, soma, cell_a, cell_b, nucl"):
         load_images(livecell, "train", "mitosis")
@@ -114,8 +114,15 @@ def test_what_isnt_there_is_said_in_a_sentence(folder, livecell, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     (broken / "data" / "spec-test-00000-of-00001.parquet").write_bytes(b"no Parquet")
-    with pytest.raises(InputError, match=r"broken: spec/test can't be read .*; prepare it again"):
+    with pytest.raises(InputError, match=r"broken: data/spec-test-00000.*parquet of spec/test is missing or dam"):
         load_images(broken, "test")
+    (broken / "data" / "spec-test-00000-of-00001.parquet").unlink()
+    with pytest.raises(InputError, match=r"^mine: data/spec-test-00000-of-00001.parquet of spec/test is missing"):
+        load_images(broken, "test", name="mine")
+    train, gen = (broken / "data" / f"{stem}-00000-of-00001.parquet" for stem in ("spec-train", "gen-test"))
+    shutil.copyfile(train, gen)
+    with pytest.raises(InputError, match="broken: gen/test holds 2 images instead of 1; prepare it again"):
+        list(annotated_rows(broken, "gen/test"))
 
 
 def test_neither_datasets_nor_torch_is_imported(livecell):

@@ -10,7 +10,7 @@ from glioma_hf import InputError
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
 from glioma_hf.data.statistics import measure_objects, overview
 from glioma_hf.shape import shape_table
 from tests.cli.test_cli import refused, run
@@ -19,12 +19,12 @@ from tests.cli.test_cli import refused, run
 def test_objects_are_measured_as_the_rows_say(folder, archive):
     objects = measure_objects(folder)
     with Archive(archive) as opened:
-        rows = [row for part in find_parts(opened) for row in read_rows(opened, part)]
+        rows = [row for part in find_splits(opened) for row in read_rows(opened, part)]
     assert len(objects) == sum(len(row["objects"]) for row in rows)
     for row in rows:
         chosen = objects[(objects.file_name == row["file_name"]) & (objects.category != "soma")]
         expected = shape_table(instances_of(row))
-        for column in ("id", "area", "eccentricity", "solidity"):
+        for column in ("id", "area", "axis_ratio", "solidity"):
             assert chosen[column].tolist() == expected[column].tolist()
 
 
@@ -45,8 +45,8 @@ def test_command_writes_tables_and_figures_and_compares(folder, archive, tmp_pat
     done = run("data", "stats", folder, tmp_path / "other", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     tables = json.loads((tmp_path / "out" / "overview.json").read_text())
-    assert tables["generated"] == overview(folder)
-    for name in ("generated", "other"):
+    assert tables["synthetic"] == overview(folder)
+    for name in ("synthetic", "other"):
         assert len(pd.read_csv(tmp_path / "out" / name / "objects.csv")) == len(measure_objects(folder))
     pictures = [*(tmp_path / "out").rglob("*.png")]
     assert sorted(p.name for p in pictures) == sorted(

@@ -45,7 +45,7 @@ def test_sample_gives_count_table_histograms_and_files(visit, tmp_path):
     cells = find(page)
     assert cells > 5
     assert page.locator("#viewer tbody tr").count() == cells
-    for name in ("area", "eccentricity", "solidity"):
+    for name in ("area", "axis_ratio", "solidity"):
         bars = page.locator(f"#viewer .chart.{name} rect title").all_text_contents()
         assert sum(int(n) for n in bars) == cells
     assert "per megapixel" in page.inner_text("#viewer .summary")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glioma_hf import InputError
-from glioma_hf.synthetic.archive import SyntheticArchiveConfig, write_synthetic_archive
+from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
 SMALL = SceneConfig(width=320, height=256, cells_per_megapixel=(300, 300))
@@ -13,7 +13,7 @@ ARCHIVE = SyntheticArchiveConfig(train=1, valid=0, test=0, gen=1, scene=SceneCon
 
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        write_synthetic_archive(tmp_path / name, seed, ARCHIVE)
+        synthesize(tmp_path / name, seed, ARCHIVE)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
 
 
@@ -66,7 +66,7 @@ def test_type_a_cells_are_brighter_around_than_type_b():
 
 def test_unwritable_output(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
-        write_synthetic_archive(tmp_path, 0, ARCHIVE)
+        synthesize(tmp_path, 0, ARCHIVE)
     with pytest.raises(InputError, match="can't be written"):
-        write_synthetic_archive("/proc/nowhere/a.zip", 0, ARCHIVE)
+        synthesize("/proc/nowhere/a.zip", 0, ARCHIVE)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from PIL import Image
 from glioma_hf import Instances
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.progress import to_lines
@@ -51,7 +51,7 @@ def test_folder_holds_everything(run):
 def test_scores_are_those_of_the_predictions_written(run, archive):
     out, scores, _ = run
     with Archive(archive) as opened:
-        part = next(p for p in find_parts(opened) if p.split == "test" and p.subset == "spec")
+        part = next(p for p in find_splits(opened) if p.split == "test" and p.subset == "spec")
         rows = list(read_rows(opened, part))
     results = json.loads((out / "predictions.json").read_text())
     pairs = []
@@ -70,7 +70,7 @@ def test_adapter_and_thresholds_give_the_predictions_again(run, archive):
     out, _, _ = run
     segmenter = load_segmenter(adapter=out / "adapter")
     with Archive(archive) as opened:
-        part = next(p for p in find_parts(opened) if p.split == "test" and p.subset == "spec")
+        part = next(p for p in find_splits(opened) if p.split == "test" and p.subset == "spec")
         row = next(read_rows(opened, part))
     from glioma_hf.data.images import decode_image
 
@@ -85,7 +85,7 @@ def test_morphology_has_a_row_per_prediction(run):
     out, _, _ = run
     rows = list(csv.DictReader((out / "morphology.csv").open()))
     assert len(rows) == len(json.loads((out / "predictions.json").read_text()))
-    assert all(0 <= float(r["eccentricity"]) <= 1 and 0 < float(r["solidity"]) <= 1 for r in rows)
+    assert all(0 <= float(r["axis_ratio"]) <= 1 and 0 < float(r["solidity"]) <= 1 for r in rows)
 
 
 def test_report_shows_pictures_scores_and_where_they_are_from(run):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from glioma_hf.data.features import TASKS
 from glioma_hf.data.prepared import PreparedSplit
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.rows import Part, Repairs, Row
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Source:
         tags: beside those that all cards have.
         citation: BibTeX.
         categories: names of its objects, a beginning of `CATEGORIES`.
-        find_parts: the parts of an archive in order; raises `InputError` where there are none.
-        read_rows: rows of a part from image number `start` on, by file and object named where they are wrong.
+        find_splits: the splits of an archive in order; raises `InputError` where there are none.
+        read_rows: rows of a split from image number `start` on, by file and object named where they are wrong.
         splits_by_subset: the config `default` has a split for each subset, and each subset is a config with
             its official splits; otherwise `default` has the official splits.
         published: images and cells of each split ("spec/train") as the data set's authors give them. An
@@ -37,8 +37,8 @@ class Source:
     summary: str
     limits: str
     citation: str
-    find_parts: Callable[[Archive], list[Part]]
-    read_rows: Callable[[Archive, Part, Repairs, int], Iterator[Row]]
+    find_splits: Callable[[Archive], list[ArchiveSplit]]
+    read_rows: Callable[[Archive, ArchiveSplit, Repairs, int], Iterator[Row]]
     tags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ("cell",)
     splits_by_subset: bool = False
@@ -51,12 +51,12 @@ class Source:
 
     def differences(self, splits: Sequence[PreparedSplit]) -> list[str]:
         """Where counts aren't those that were published, in words."""
-        found = {
+        counted = {
             s.name: {"images": s.images, "cells": sum(s.objects.get(c, 0) for c in TASKS["cells"])} for s in splits
         }
         return [
-            f"{name} holds {found.get(name, {}).get(what, 0)} {what}, published are {count}"
+            f"{name} holds {counted.get(name, {}).get(what, 0)} {what}, published are {count}"
             for name, counts in self.published.items()
             for what, count in counts.items()
-            if found.get(name, {}).get(what, 0) != count
+            if counted.get(name, {}).get(what, 0) != count
         ]

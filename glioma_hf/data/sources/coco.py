@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from glioma_hf.data.sources.archive import Archive, check_relative
-from glioma_hf.data.sources.rows import Part, Repairs, Row, annotated_objects, make_row, read_checked_image
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row, annotated_objects, make_row, read_checked_image
 from glioma_hf.errors import InputError
 
 
@@ -47,24 +47,24 @@ def check_coco(coco: Any, where: str) -> dict[str, Any]:
 
 def read_coco_rows(
     archive: Archive,
-    part: Part,
+    split: ArchiveSplit,
     repairs: Repairs,
     start: int,
     categories: Callable[[list[dict[str, Any]], str], Mapping[int, int]],
     files: Mapping[str, str],
     subset: Callable[[str], str] = lambda file_name: "",
 ) -> Iterator[Row]:
-    """Rows of a part's COCO file, one per image by rising image id, from number `start` on.
+    """Rows of a split's COCO file, one per image by rising image id, from number `start` on.
 
     Args:
         categories: from the file's categories and its name to indices into `CATEGORIES`, by id.
         files: member of the archive by the image's base name.
-        subset: a finer subset than the part's from the image's file name; "" for none.
+        subset: a finer subset than the split's, from the image's file name; "" for none.
 
     Raises `InputError` that names file and object for whatever would corrupt a benchmark.
     """
-    where = f"{archive.path}: {part.name}"
-    coco = load_coco(archive.read(part.name), where)
+    where = f"{archive.path}: {split.member}"
+    coco = load_coco(archive.read(split.member), where)
     category_index = categories(coco["categories"], where)
     annotations = _by_image(coco, where)
     for image in sorted(coco["images"], key=lambda entry: entry["id"])[start:]:
@@ -80,7 +80,7 @@ def read_coco_rows(
                 f"the file is {size[0]} x {size[1]}"
             )
         objects = annotated_objects(annotations[image["id"]], size, category_index, where, repairs)
-        yield make_row(data, member, size, image["id"], part, objects, subset(name))
+        yield make_row(data, member, size, image["id"], split, objects, subset(name))
 
 
 def _typed(field: str, value: Any) -> bool:

@@ -11,24 +11,24 @@ from PIL import Image
 
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.npz import open_npz
-from glioma_hf.data.sources.rows import Part
+from glioma_hf.data.sources.rows import ArchiveSplit
 from glioma_hf.errors import InputError
 
 
-def npz_images(archive: Archive, part: Part, start: int) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
-    """(number, where, X (H, W, C), y (H, W, C)) of each image of a part from number `start` on."""
-    path = npz_path(archive, part)
+def npz_images(archive: Archive, split: ArchiveSplit, start: int) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
+    """(number, where, X (H, W, C), y (H, W, C)) of each image of a split from number `start` on."""
+    path = npz_path(archive, split)
     with open_npz(path, "X", "y") as (images, labels):
         pairs = zip(images.images(start), labels.images(start), strict=True)
         for number, (pixels, maps) in enumerate(pairs, start=start):
             yield number, f"{path}: image {number}", pixels, maps
 
 
-def npz_path(archive: Archive, part: Part) -> Path:
-    """The npz of a part on disk. Raises `InputError` for a zip: an npz in it can't be read image by image."""
+def npz_path(archive: Archive, split: ArchiveSplit) -> Path:
+    """The npz of a split on disk. Raises `InputError` for a zip: an npz in it can't be read image by image."""
     if not archive.path.is_dir():
-        raise InputError(f"{archive.path}: give the folder that holds {part.name}, unpacked")
-    return archive.member_path(part.name)
+        raise InputError(f"{archive.path}: give the folder that holds {split.member}, unpacked")
+    return archive.member_path(split.member)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -8,18 +8,16 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from glioma_hf.errors import InputError
+from glioma_hf.progress import OnProgress, Progress, ignore
 
 RECORD_URL = "https://zenodo.org/api/records/17352019"
 FILE = "dataset.zip"
 CHUNK = 2**20
 TRIES = 5
-
-Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,8 @@ def find_remote(record_url: str = RECORD_URL, name: str = FILE) -> RemoteFile:
         raise InputError(f"{record_url}: the record doesn't list {name}; give the archive by --archive") from None
 
 
-def download(
-    remote: RemoteFile, target: str | Path, progress: Progress = lambda done, total: None, wait: float = 2.0
-) -> Path:
-    """Fetch a file unless it is there whole; returns its path.
+def download(remote: RemoteFile, target: str | Path, on_progress: OnProgress = ignore, wait: float = 2.0) -> Path:
+    """Fetch a file unless it is there whole; returns its path. `on_progress` counts bytes.
 
     What a broken connection left lies in `TARGET.partial` and is gone on with, in this call (up to
     `TRIES` times without a byte of progress, `wait` seconds apart, doubled each time) and in the next.
@@ -57,7 +53,7 @@ def download(
     """
     target = Path(target)
     if target.exists() and target.stat().st_size == remote.size and _checksum(target, remote) == remote.checksum:
-        progress(remote.size, remote.size)
+        on_progress(Progress(done=remote.size, total=remote.size))
         return target
     partial = target.with_name(target.name + ".partial")
     try:
@@ -71,7 +67,7 @@ def download(
     failures = 0
     while (done := partial.stat().st_size) < remote.size:
         try:
-            _fetch(remote, partial, done, progress)
+            _fetch(remote, partial, done, on_progress)
             reason = "the connection ended early"
         except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
@@ -92,14 +88,14 @@ def download(
     return target
 
 
-def _fetch(remote: RemoteFile, partial: Path, done: int, progress: Progress) -> None:
+def _fetch(remote: RemoteFile, partial: Path, done: int, on_progress: OnProgress) -> None:
     request = urllib.request.Request(remote.url, headers={"Range": f"bytes={done}-"} if done else {})
     with urllib.request.urlopen(request, timeout=60) as answer:
         resumed = answer.status == 206
         with partial.open("ab" if resumed else "wb") as file:
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
-                progress(file.tell(), remote.size)
+                on_progress(Progress(done=file.tell(), total=remote.size))
 
 
 def _checksum(path: Path, remote: RemoteFile) -> str:

@@ -14,24 +14,24 @@ from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
 from glioma_hf.data.sources.deepcell import encode_png, npz_images, stretched
 from glioma_hf.data.sources.npz import whole_labels
-from glioma_hf.data.sources.rows import Part, Repairs, Row, find_split_files, labelled_objects, make_row
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row, find_split_files, labelled_objects, make_row
 from glioma_hf.errors import InputError
 
 
-def find_parts(archive: Archive) -> list[Part]:
-    """One part per official split. Raises `InputError` where none is found."""
+def find_splits(archive: Archive) -> list[ArchiveSplit]:
+    """The official splits. Raises `InputError` where there is none."""
     return find_split_files(archive, "dynamicnuclearnet", r"(?:.*[-_])?(train|val|test)\.npz", "train.npz")
 
 
-def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
+def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
     """Rows in the order of the npz."""
-    for number, where, pixels, maps in npz_images(archive, part, start):
+    for number, where, pixels, maps in npz_images(archive, split, start):
         if pixels.shape != maps.shape or pixels.shape[2] != 1:
             raise InputError(f"{where}: one channel and one label map are needed: {pixels.shape}, {maps.shape}")
         objects = labelled_objects(whole_labels(maps[..., 0], where), "nucleus")
         size = (pixels.shape[1], pixels.shape[0])
         data = encode_png(_sixteen_bits(pixels[..., 0], where))
-        yield make_row(data, f"{part.split}_{number:05}.png", size, number, part, objects)
+        yield make_row(data, f"{split.split}_{number:05}.png", size, number, split, objects)
 
 
 def _sixteen_bits(pixels: np.ndarray, where: str) -> np.ndarray:
@@ -54,7 +54,7 @@ SOURCE = Source(
     ),
     limits=(
         "Images are 16-bit PNG: lossless where the values are whole numbers below 65,536, otherwise stretched between "
-        "their 0.1 and 99.9 percentiles. This reader was tried on generated npz files in this layout, not on "
+        "their 0.1 and 99.9 percentiles. This reader was tried on synthetic npz files in this layout, not on "
         "DynamicNuclearNet's own."
     ),
     citation="""@article{schwartz2023caliban,
@@ -67,6 +67,6 @@ SOURCE = Source(
 }""",
     tags=("fluorescence", "nuclei"),
     categories=CATEGORIES,
-    find_parts=find_parts,
+    find_splits=find_splits,
     read_rows=read_rows,
 )

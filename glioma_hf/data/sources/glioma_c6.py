@@ -17,7 +17,7 @@ from glioma_hf.data.images import SUFFIXES
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
 from glioma_hf.data.sources.coco import read_coco_rows
-from glioma_hf.data.sources.rows import Part, Repairs, Row
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row
 from glioma_hf.errors import InputError
 
 ZENODO_URL = "https://zenodo.org/records/17352019/files/dataset.zip?download=1"
@@ -34,35 +34,37 @@ ANNOTATION_FILES = {
 }
 
 
-def find_parts(archive: Archive) -> list[Part]:
-    """The parts of an archive in the order train, validation, test, gen; raises `InputError` for none."""
-    found: dict[tuple[str, str], Part] = {}
+def find_splits(archive: Archive) -> list[ArchiveSplit]:
+    """The splits of an archive in the order train, validation, test, gen; raises `InputError` for none."""
+    splits: dict[tuple[str, str], ArchiveSplit] = {}
     for name in archive.names:
         path = PurePosixPath(name)
         match = re.fullmatch(r"anno(?:tations?)?_(\w+)\.json", path.name.lower())
         if "__MACOSX" in path.parts or not match or match[1] not in ANNOTATION_FILES:
             continue
         key = ANNOTATION_FILES[match[1]]
-        if key in found:
-            raise InputError(f"{archive.path}: both {found[key].name} and {name} annotate {key[0]}/{key[1]}; keep one")
-        found[key] = Part(name, *key)
-    if not found:
+        if key in splits:
+            raise InputError(
+                f"{archive.path}: both {splits[key].member} and {name} annotate {key[0]}/{key[1]}; keep one"
+            )
+        splits[key] = ArchiveSplit(name, *key)
+    if not splits:
         some = ", ".join(archive.names[:5]) or "nothing"
         raise InputError(
             f"{archive.path}: no anno_train.json, anno_valid.json, anno_test.json or anno_gen.json in it ({some} ...)"
         )
     order = list(dict.fromkeys(ANNOTATION_FILES.values()))
-    return [found[key] for key in order if key in found]
+    return [splits[key] for key in order if key in splits]
 
 
-def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
-    """Rows of one part, one per image, by rising image id; see `glioma_hf.data.features`.
+def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
+    """Rows of one split, one per image, by rising image id; see `glioma_hf.data.features`.
 
     `image` is {"bytes", "path"} with the archive's own bytes. Reading begins with image number `start`.
     Raises `InputError` that names file and object for whatever would corrupt a benchmark.
     """
-    files = _image_files(archive, part)
-    yield from read_coco_rows(archive, part, repairs or Repairs(), start, map_categories, files)
+    files = _image_files(archive, split)
+    yield from read_coco_rows(archive, split, repairs or Repairs(), start, map_categories, files)
 
 
 def map_categories(categories: Sequence[Mapping[str, Any]], where: str) -> dict[int, int]:
@@ -84,17 +86,17 @@ def map_categories(categories: Sequence[Mapping[str, Any]], where: str) -> dict[
             names = ", ".join(repr(c.get("name")) for c in categories)
             raise InputError(
                 f"{where}: category {category.get('name')!r} is neither a cell, a type A or B cell "
-                f"nor a soma (found: {names})"
+                f"nor a soma (there are {names})"
             )
         index[category["id"]] = CATEGORIES.index(name)
     return index
 
 
-def _image_files(archive: Archive, part: Part) -> dict[str, str]:
+def _image_files(archive: Archive, split: ArchiveSplit) -> dict[str, str]:
     """Member by base name: those beside the COCO file go before those under a folder of the split's name."""
-    folder = PurePosixPath(part.name).parent
-    names = {"validation": ("valid", "val", "validation")}.get(part.split, (part.split,))
-    names = ("gen",) if part.subset == "gen" else names
+    folder = PurePosixPath(split.member).parent
+    names = {"validation": ("valid", "val", "validation")}.get(split.split, (split.split,))
+    names = ("gen",) if split.subset == "gen" else names
 
     def rank(member: str) -> int:
         path = PurePosixPath(member)
@@ -134,7 +136,7 @@ SOURCE = Source(
   year    = {2025}
 }""",
     categories=("cell", "cell_a", "cell_b", "soma"),
-    find_parts=find_parts,
+    find_splits=find_splits,
     read_rows=read_rows,
     splits_by_subset=True,
     published={  # paper, Table 1 and section 3; the 7,833 somata of spec aren't told by split

@@ -15,19 +15,19 @@ from glioma_hf.data.images import SUFFIXES
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
 from glioma_hf.data.sources.coco import read_coco_rows
-from glioma_hf.data.sources.rows import Part, Repairs, Row, find_split_files
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row, find_split_files
 from glioma_hf.errors import InputError
 
 CELL_LINES = ("A172", "BT474", "BV2", "Huh7", "MCF7", "SHSY5Y", "SkBr3", "SKOV3")
 
 
-def find_parts(archive: Archive) -> list[Part]:
-    """One part per official split. Raises `InputError` where none is found or one is there twice."""
+def find_splits(archive: Archive) -> list[ArchiveSplit]:
+    """The official splits. Raises `InputError` where there is none or one is there twice."""
     said = "livecell_coco_train.json, _val.json or _test.json"
     return find_split_files(archive, "livecell", r"livecell_coco_(train|val|test)\.json", said)
 
 
-def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
+def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
     """Rows of one split by rising image id. Raises `InputError` as `read_coco_rows`, and for another cell line."""
     images = [m for m in archive.names if m.lower().endswith(SUFFIXES) and "__MACOSX" not in m]
     files = {PurePosixPath(member).name: member for member in images}
@@ -38,10 +38,10 @@ def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, star
             if line.lower() == prefix:
                 return line
         raise InputError(
-            f"{archive.path}: {part.name}: {file_name} doesn't begin with a cell line ({', '.join(CELL_LINES)})"
+            f"{archive.path}: {split.member}: {file_name} doesn't begin with a cell line ({', '.join(CELL_LINES)})"
         )
 
-    yield from read_coco_rows(archive, part, repairs or Repairs(), start, _categories, files, cell_line)
+    yield from read_coco_rows(archive, split, repairs or Repairs(), start, _categories, files, cell_line)
 
 
 def _categories(categories: list[dict[str, Any]], where: str) -> Mapping[int, int]:
@@ -59,7 +59,7 @@ SOURCE = Source(
         "Nature Methods 2021."
     ),
     limits=(
-        "One category, `cell`. This reader was tried on generated archives in the layout of LIVECell, not on its own "
+        "One category, `cell`. This reader was tried on synthetic archives in the layout of LIVECell, not on its own "
         "files; a split's JSON is read whole, which takes some gigabytes of memory for the training split."
     ),
     citation="""@article{edlund2021livecell,
@@ -71,6 +71,6 @@ SOURCE = Source(
   year    = {2021}
 }""",
     tags=("phase-contrast",),
-    find_parts=find_parts,
+    find_splits=find_splits,
     read_rows=read_rows,
 )

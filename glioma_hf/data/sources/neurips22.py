@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from glioma_hf.data.images import SUFFIXES, decode_labels
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
-from glioma_hf.data.sources.rows import Part, Repairs, Row, labelled_objects, make_row, read_checked_image
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row, labelled_objects, make_row, read_checked_image
 from glioma_hf.errors import InputError
 
 # Words of a folder's path, the last that fits decides: "Training/unlabeled" is unlabeled.
@@ -36,26 +36,26 @@ ORDER = ("train", "unlabeled", "validation", "test", "hidden")
 UNLABELLED = ("unlabeled", "hidden")
 
 
-def find_parts(archive: Archive) -> list[Part]:
-    """One part per split that has images. Raises `InputError` where none is found."""
-    found = {_split(name) for name in archive.names if _is_image(name)}
-    parts = [Part(split, "neurips22", split) for split in ORDER if split in found]
-    if not parts:
+def find_splits(archive: Archive) -> list[ArchiveSplit]:
+    """The splits that have images. Raises `InputError` where there is none."""
+    present = {_split(name) for name in archive.names if _is_image(name)}
+    splits = [ArchiveSplit(split, "neurips22", split) for split in ORDER if split in present]
+    if not splits:
         some = ", ".join(archive.names[:5]) or "nothing"
         raise InputError(
             f"{archive.path}: no Training/images, Tuning/images or Testing/Public/images in it ({some} ...)"
         )
-    return parts
+    return splits
 
 
-def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
+def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
     """Rows of a split by file name; `objects` is empty where the split has no labels.
 
     Raises `InputError` for a labelled split's image without a label map, a label map without an image,
     two images of one name and a label map of another size than its image.
     """
     where = str(archive.path)
-    members = [name for name in archive.names if _split(name) == part.split]
+    members = [name for name in archive.names if _split(name) == split.split]
     images = sorted((m for m in members if _is_image(m)), key=lambda m: PurePosixPath(m).name)
     labels = {_label_stem(m): m for m in members if _is_label(m)}
     by_stem: dict[str, str] = {}
@@ -64,7 +64,7 @@ def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, star
         if stem in by_stem:
             raise InputError(f"{where}: both {by_stem[stem]} and {member} are the image {stem}; keep one")
         by_stem[stem] = member
-    if labels or part.split not in UNLABELLED:
+    if labels or split.split not in UNLABELLED:
         for stem, member in by_stem.items():
             if stem not in labels:
                 raise InputError(f"{where}: {member} has no label map {stem}_label.tiff")
@@ -82,7 +82,7 @@ def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, star
                     f"{name} is {label_map.shape[1]} x {label_map.shape[0]}, its image {size[0]} x {size[1]}"
                 )
             objects = labelled_objects(label_map)
-        yield make_row(data, member, size, number, part, objects)
+        yield make_row(data, member, size, number, split, objects)
 
 
 def _split(name: str) -> str | None:
@@ -121,7 +121,7 @@ SOURCE = Source(
     ),
     limits=(
         "One category, `cell`. Colour images of 16 bits keep their bytes here, but Pillow, by which `datasets` decodes "
-        "them, brings them down to 8 bits. This reader was tried on generated archives and on other label maps in this "
+        "them, brings them down to 8 bits. This reader was tried on synthetic archives and on other label maps in this "
         "form, not on the challenge's own files."
     ),
     citation="""@article{ma2023neurips22cellseg,
@@ -131,6 +131,6 @@ SOURCE = Source(
   year    = {2023}
 }""",
     tags=("phase-contrast", "brightfield", "fluorescence"),
-    find_parts=find_parts,
+    find_splits=find_splits,
     read_rows=read_rows,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ from glioma_hf.data.images import decode_image, image_size
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
+from glioma_hf.progress import OnProgress, Progress, ignore
 
 Row = dict[str, Any]  # see `glioma_hf.data.features`
 BOX_MARGIN = 2.0  # pixels by which an annotated box may miss its mask on a side
@@ -24,41 +25,46 @@ LOOSE = 1.0  # pixels by which an outline may leave its image before it is count
 
 
 @dataclass(frozen=True)
-class Part:
-    """What becomes one split: a COCO file, a folder or an npz of the archive, its subset and its split."""
+class ArchiveSplit:
+    """A split as it lies in an archive.
 
-    name: str
+    Attributes:
+        member: its COCO file, folder or npz.
+        subset, split: as the rows have them.
+    """
+
+    member: str
     subset: str
     split: str
 
 
-def find_split_files(archive: Archive, subset: str, pattern: str, said: str) -> list[Part]:
-    """One part per official split, by the names of their files.
+def find_split_files(archive: Archive, subset: str, pattern: str, said: str) -> list[ArchiveSplit]:
+    """The official splits, by the names of their files.
 
     Args:
         pattern: of a base name in lower case; its first group is train, val or test.
         said: what to say is missing.
 
-    Raises `InputError` where none is found or one is there twice.
+    Raises `InputError` where there is none or one is there twice.
     """
-    found: dict[str, str] = {}
+    members: dict[str, str] = {}
     for name in archive.names:
         match = re.fullmatch(pattern, PurePosixPath(name).name.lower())
         if match and "__MACOSX" not in name:
-            if match[1] in found:
-                raise InputError(f"{archive.path}: both {found[match[1]]} and {name} are {match[1]}; keep one")
-            found[match[1]] = name
-    if not found:
+            if match[1] in members:
+                raise InputError(f"{archive.path}: both {members[match[1]]} and {name} are {match[1]}; keep one")
+            members[match[1]] = name
+    if not members:
         some = ", ".join(archive.names[:5]) or "nothing"
         raise InputError(f"{archive.path}: no {said} in it ({some} ...)")
-    splits = {"train": "train", "val": "validation", "test": "test"}
-    return [Part(found[key], subset, split) for key, split in splits.items() if key in found]
+    names = {"train": "train", "val": "validation", "test": "test"}
+    return [ArchiveSplit(members[key], subset, split) for key, split in names.items() if key in members]
 
 
 class Repairs:
     """Counts what is put right while reading, by kind, and tells each case by file and object.
 
-    With `strict` the first case is an `InputError` instead.
+    With `strict` the first case is an `InputError` instead; `on_progress` hears of each otherwise.
 
         >>> repairs = Repairs()
         >>> repairs.note("objects without pixels left out", "a.json: annotation 7 covers no pixel")
@@ -66,8 +72,8 @@ class Repairs:
         {'objects without pixels left out': 1}
     """
 
-    def __init__(self, strict: bool = False, tell: Callable[[str], None] = lambda line: None):
-        self.strict, self.tell = strict, tell
+    def __init__(self, strict: bool = False, on_progress: OnProgress = ignore):
+        self.strict, self.on_progress = strict, on_progress
         self.counts: Counter[str] = Counter()
 
     def note(self, kind: str, message: str) -> None:
@@ -75,7 +81,7 @@ class Repairs:
         if self.strict:
             raise InputError(f"{message}; without --strict: {kind}")
         self.counts[kind] += 1
-        self.tell(f"repaired ({kind}): {message}")
+        self.on_progress(Progress(f"repaired ({kind}): {message}"))
 
 
 def read_checked_image(archive: Archive, member: str) -> tuple[bytes, tuple[int, int]]:
@@ -91,9 +97,15 @@ def read_checked_image(archive: Archive, member: str) -> tuple[bytes, tuple[int,
 
 
 def make_row(
-    data: bytes, name: str, size: tuple[int, int], image_id: int, part: Part, objects: list[Row], subset: str = ""
+    data: bytes,
+    name: str,
+    size: tuple[int, int],
+    image_id: int,
+    split: ArchiveSplit,
+    objects: list[Row],
+    subset: str = "",
 ) -> Row:
-    """A row of encoded image and objects; `size` is (width, height), `subset` the part's unless given."""
+    """A row of encoded image and objects; `size` is (width, height), `subset` the split's unless given."""
     file_name = PurePosixPath(name).name
     return {
         "image": {"bytes": data, "path": file_name},
@@ -101,8 +113,8 @@ def make_row(
         "file_name": file_name,
         "width": size[0],
         "height": size[1],
-        "subset": subset or part.subset,
-        "split": part.split,
+        "subset": subset or split.subset,
+        "split": split.split,
         "objects": objects,
     }
 

@@ -15,18 +15,18 @@ from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
 from glioma_hf.data.sources.deepcell import encode_png, npz_images, stretched
 from glioma_hf.data.sources.npz import whole_labels
-from glioma_hf.data.sources.rows import Part, Repairs, Row, find_split_files, labelled_objects, make_row
+from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row, find_split_files, labelled_objects, make_row
 from glioma_hf.errors import InputError
 
 
-def find_parts(archive: Archive) -> list[Part]:
-    """One part per official split. Raises `InputError` where none is found."""
+def find_splits(archive: Archive) -> list[ArchiveSplit]:
+    """The official splits. Raises `InputError` where there is none."""
     return find_split_files(archive, "tissuenet", r"tissuenet.*_(train|val|test)\.npz", "tissuenet_..._train.npz")
 
 
-def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
+def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
     """Rows in the order of the npz. Whole cells come first, then nuclei; a nucleus' id follows the cells'."""
-    for number, where, pixels, maps in npz_images(archive, part, start):
+    for number, where, pixels, maps in npz_images(archive, split, start):
         if pixels.shape[2] != 2 or maps.shape[2] != 2 or pixels.shape[:2] != maps.shape[:2]:
             raise InputError(f"{where}: two channels and two label maps are needed: {pixels.shape}, {maps.shape}")
         nuclear, membrane = (stretched(pixels[..., i], 255, where) for i in (0, 1))
@@ -35,7 +35,7 @@ def read_rows(archive: Archive, part: Part, repairs: Repairs | None = None, star
         objects = labelled_objects(cells, "cell")
         objects += labelled_objects(whole_labels(maps[..., 1], where), "nucleus", int(cells.max()))
         size = (pixels.shape[1], pixels.shape[0])
-        yield make_row(encode_png(colours), f"{part.split}_{number:05}.png", size, number, part, objects)
+        yield make_row(encode_png(colours), f"{split.split}_{number:05}.png", size, number, split, objects)
 
 
 SOURCE = Source(
@@ -51,7 +51,7 @@ SOURCE = Source(
     limits=(
         "The two floating-point channels are stored as an 8-bit picture: membrane green, nuclear blue, each between "
         "its 0.1 and 99.9 percentiles. That is for models of pictures, and not lossless. Tissue and platform aren't "
-        "read, they are pickled. This reader was tried on generated npz files in this layout, not on TissueNet's own."
+        "read, they are pickled. This reader was tried on synthetic npz files in this layout, not on TissueNet's own."
     ),
     citation="""@article{greenwald2022tissuenet,
   title   = {Whole-cell segmentation of tissue images with human-level performance using large-scale data
@@ -64,6 +64,6 @@ SOURCE = Source(
 }""",
     tags=("fluorescence", "tissue"),
     categories=CATEGORIES,
-    find_parts=find_parts,
+    find_splits=find_splits,
     read_rows=read_rows,
 )

@@ -64,9 +64,9 @@ def record():
 
 
 def test_whole_file_with_progress_and_no_repeat(record, tmp_path):
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[float, float]] = []
     remote = find_remote(record)
-    path = download(remote, tmp_path / "a" / "dataset.zip", lambda *p: seen.append(p))
+    path = download(remote, tmp_path / "a" / "dataset.zip", lambda news: seen.append((news.done, news.total)))
     assert path.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert seen == sorted(seen)

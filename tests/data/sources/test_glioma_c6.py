@@ -14,13 +14,13 @@ from glioma_hf import InputError
 from glioma_hf.data.features import CATEGORIES, instances_of
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.sources.archive import Archive
-from glioma_hf.data.sources.glioma_c6 import find_parts, map_categories, read_rows
+from glioma_hf.data.sources.glioma_c6 import find_splits, map_categories, read_rows
 from tests.strategies import square
 
 
 def rows_of(path: Path) -> list[dict]:
     with Archive(path) as archive:
-        return [row for part in find_parts(archive) for row in read_rows(archive, part)]
+        return [row for part in find_splits(archive) for row in read_rows(archive, part)]
 
 
 def tiff(pixels: np.ndarray) -> bytes:
@@ -150,7 +150,7 @@ BAD = [
     ({"annotations": [annotation(segmentation=[[1, 2, 3, 4]])]}, "annotation 1: polygon 0 has 2 points"),
     ({"annotations": [annotation(), annotation()]}, "annotations has the id 1 more than once"),
     ({"annotations": [annotation(category_id=7)]}, "annotation 1: category 7"),
-    ({"categories": [{"id": 1, "name": "dust"}]}, "category 'dust' is neither a cell.*found: 'dust'"),
+    ({"categories": [{"id": 1, "name": "dust"}]}, "category 'dust' is neither a cell.*there are 'dust'"),
     ({"images": [{"id": 1, "file_name": "b.tif", "width": 20, "height": 16}]}, r"image 1 \(b.tif\) isn't in the arch"),
     ({"images": [{"id": 1, "file_name": "../a.tif", "width": 20, "height": 16}]}, "leads out of the archive"),
     ({"images": [{"id": 1, "file_name": "a.tif", "width": 21, "height": 16}]}, "said to be 21 x 16.*is 20 x 16"),

@@ -11,6 +11,7 @@ import pytest
 from glioma_hf import InputError
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.prepared import PROVENANCE
+from glioma_hf.progress import to_lines
 from tests.cli.test_cli import refused, run
 from tests.data.sources.test_glioma_c6 import annotation, folder, rows_of  # noqa: F401  (folder is a fixture)
 from tests.strategies import square
@@ -41,7 +42,7 @@ def test_each_repair_is_counted_named_and_strict_refuses_it(folder, tmp_path, ki
     changed, repair, expected = REPAIRED[kind]
     path = folder(annotations=[annotation(id=9), changed])
     told: list[str] = []
-    prepared = prepare(path, tmp_path / "set", told.append)
+    prepared = prepare(path, tmp_path / "set", on_progress=to_lines(told.append))
     assert prepared.repairs == {repair: 1}
     assert [line for line in told if f"repaired ({repair})" in line and "anno_train.json: annotation 1 " in line]
     rows = rows_of(path)[0]["objects"]
@@ -92,9 +93,9 @@ def test_repairs_of_an_interrupted_run_are_still_told(archive, tmp_path, monkeyp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(source, tmp_path / "set", stop)
+        prepare(source, tmp_path / "set", on_progress=to_lines(stop))
     told: list[str] = []
-    prepared = prepare(source, tmp_path / "set", told.append)
+    prepared = prepare(source, tmp_path / "set", on_progress=to_lines(told.append))
     assert prepared.repairs == {"areas computed anew": expected}
     assert "spec/train: 1 images are there from the run before" in told
     assert not any(line.startswith("spec/train 1:") for line in told)

@@ -14,12 +14,14 @@ import tifffile
 from PIL import Image
 
 from glioma_hf import InputError
-from glioma_hf.data.features import CATEGORIES, instances_of
+from glioma_hf.benchmark.scoring_files import read_references
+from glioma_hf.data.features import CATEGORIES, instances_of, tasks_of
 from glioma_hf.data.images import decode_image
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.prepared import Prepared
 from glioma_hf.data.sources import SOURCES, get_source
 from glioma_hf.data.sources.archive import Archive
+from glioma_hf.data.splits import load_images
 from tests.cli.test_cli import refused, run
 from tests.strategies import square
 
@@ -39,15 +41,35 @@ def rows_of(path: Path, source: str, split: str) -> list[dict]:
     with Archive(path) as archive:
         from glioma_hf.data.sources.rows import Repairs
 
-        part = next(p for p in chosen.find_parts(archive) if p.split == split)
-        return list(chosen.read_rows(archive, part, Repairs(), 0))
+        member = next(s for s in chosen.find_splits(archive) if s.split == split)
+        return list(chosen.read_rows(archive, member, Repairs(), 0))
 
 
 def load(path: Path, source: str, tmp_path: Path) -> tuple[Prepared, dict]:
     from datasets import load_dataset
 
     prepared = prepare(path, tmp_path / "set", source=source)
-    return prepared, load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+    rows = load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+    check_images(tmp_path / "set", prepared, rows)
+    return prepared, rows
+
+
+def check_images(folder: Path, prepared: Prepared, rows: dict) -> None:
+    """What training and scoring read straight from the files is what `datasets` reads."""
+    for split in prepared.splits:
+        for task in tasks_of(folder):
+            images = load_images(folder, split.name, task)
+            references = read_references(folder, split.name)
+            assert len(images) == split.images == len(references.names)
+            for item, row in zip(images, rows[split.split], strict=True):
+                assert item.instances == instances_of(row, task)
+                if item.pixels.dtype == np.uint8:  # Pillow brings 16-bit colour down to 8
+                    assert np.array_equal(
+                        item.pixels, np.asarray(row["image"].convert("RGB" if item.pixels.ndim == 3 else "L"))
+                    )
+            if task in references.tasks():
+                sides = list(references.of_task(task).values())
+                assert sides == [item.instances for item in images]
 
 
 def test_all_sources_are_found_by_name():
