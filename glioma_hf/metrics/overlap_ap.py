@@ -74,6 +74,7 @@ def overlap_ap(
             ranked.append((matched.predictions, matched.references))
         if "best_match" in extras or "hausdorff" in extras:
             best += best_match(matched.predictions, matched.references, hausdorff="hausdorff" in extras)
+        del matched  # its IoU matrix makes room for the next image's
     return OverlapScores(
         options,
         tuple(images),
