@@ -28,6 +28,7 @@ from pycocotools import mask as coco_mask
 
 from glioma_hf import Instances
 from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.scores import OverlapScores
 
 ROOT = Path(__file__).parents[1]
 THRESHOLDS = (0.5, 0.75, 0.9)
@@ -94,10 +95,10 @@ class Bench:
         bare = [(list(p.rles), list(r.rles), [0] * len(r)) for p, r in self.pairs]
         self.time("pycocotools, bare iou of RLE", lambda: [coco_mask.iou(*sides) for sides in bare])
         self.time("pycocotools, polygons to RLE alone", self.bare_rasters)
-        self.optional("evaluate.load", self.evaluate_call, ours)
+        self.optional("evaluate.load", self.evaluate_call, ours.to_dict())
         self.optional("faster-coco-eval", self.faster_coco)
         self.optional("pycocotools COCOeval", self.cocoeval)
-        flat = overlap_ap(self.pairs, border=0, mode="flattened")
+        flat = overlap_ap(self.pairs, border=0, mode="flattened").to_dict()
         maps = [(p.to_label_map(), r.to_label_map()) for p, r in self.pairs]
         self.optional("StarDist, label maps", lambda: self.stardist(maps), flat)
         self.optional("Cellpose, label maps", lambda: self.cellpose(maps), flat)
@@ -125,7 +126,7 @@ class Bench:
                 assert [a["counts"] for a in side.rles] == [b["counts"] for b in expected]
         print("rasters equal pycocotools' bit for bit")
 
-    def ours_from_polygons(self) -> dict:
+    def ours_from_polygons(self) -> OverlapScores:
         """The plain function on COCO objects as JSON gives them."""
         return overlap_ap(
             (Instances.from_coco(p, SIZE), Instances.from_coco(r, SIZE))
@@ -138,11 +139,11 @@ class Bench:
         return [{"segmentation": {"size": list(SIZE), "counts": r["counts"].decode()}} for r in side.rles]
 
     @staticmethod
-    def ours_from_rle(sides: list) -> dict:
+    def ours_from_rle(sides: list) -> OverlapScores:
         """The plain function on COCO objects of RLE, each checked."""
         return overlap_ap((Instances.from_coco(p, SIZE), Instances.from_coco(r, SIZE)) for p, r in sides)
 
-    def ours_from_trusted(self) -> dict:
+    def ours_from_trusted(self) -> OverlapScores:
         """The plain function on RLEs that pycocotools made a moment ago, not checked again."""
         return overlap_ap((Instances.from_rles(p.rles, SIZE), Instances.from_rles(r.rles, SIZE)) for p, r in self.pairs)
 
@@ -197,7 +198,7 @@ class Bench:
         """Their mean AP is the one that ours gives as an extra."""
         judge = self.judge(coco_class, eval_class, np.linspace(0.5, 0.95, 10))
         precision = np.asarray(judge.eval["precision"])
-        mine = overlap_ap(self.pairs, border=0, extras=["coco"])["coco_map"]
+        mine = overlap_ap(self.pairs, border=0, extras=["coco"]).coco_map
         assert abs(float(precision[precision > -1].mean()) - mine) < 1e-6, name
         print(f"agrees with our COCO mAP: {name}")
 

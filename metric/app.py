@@ -15,10 +15,10 @@ def score(references: str | None, predictions: str | None, mode: str):
     """Score COCO results against a COCO file; wrong files are answered by a sentence."""
     try:
         truth = json.loads(Path(references or "").read_text())
-        found = json.loads(Path(predictions or "").read_text())
+        results = json.loads(Path(predictions or "").read_text())
         images = {image["id"]: {"width": image["width"], "height": image["height"]} for image in truth["images"]}
         sides = []
-        for objects in (found if isinstance(found, list) else found["annotations"], truth["annotations"]):
+        for objects in (results if isinstance(results, list) else results["annotations"], truth["annotations"]):
             grouped = {key: [] for key in images}
             for item in objects:
                 grouped[item["image_id"]].append(item)

@@ -22,7 +22,7 @@ Args:
     mode: "overlapping" (Table 2 of the paper) or "flattened" (Table 4).
     border: width of the frame whose objects are left out, in pixels; 2 by default.
     border_rule: "exclude" (the paper's) or "ignore": what matches a left-out object counts on neither side.
-    smallest_area: objects of fewer pixels are left out.
+    min_area: objects of fewer pixels are left out.
     extras: further scores: "curve", "panoptic", "image_means", "interval", "best_match", "hausdorff", "coco".
     categories: lists of category numbers by name; each is scored on its own.
     seed: of the bootstrap behind "interval".
@@ -82,4 +82,6 @@ class OverlapAP(evaluate.Metric):
 
     def _compute(self, predictions, references, categories=None, **options):
         pairs = map(pair_of_instances, predictions, references)
-        return overlap_ap(pairs, **options) if categories is None else by_category(pairs, categories, **options)
+        if categories is None:
+            return overlap_ap(pairs, **options).to_dict()
+        return {name: scores.to_dict() for name, scores in by_category(pairs, categories, **options).items()}

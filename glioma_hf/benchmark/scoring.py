@@ -1,163 +1,223 @@
-"""Scoring files against files: what `glioma-hf evaluate` and `glioma-hf agreement` do."""
+"""Scoring files against files: what `glioma-hf evaluate` and `glioma-hf agreement` do beyond the metric."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from glioma_hf.benchmark.scoring_files import ImageKey, InstanceSet
+from glioma_hf.benchmark.results import ResultRow, write_row
+from glioma_hf.benchmark.scoring_files import ImageKey, InstanceSet, read_predictions, read_references
+from glioma_hf.data.features import TASKS
+from glioma_hf.data.prepared import PROVENANCE, read_prepared
 from glioma_hf.errors import InputError
+from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
-from glioma_hf.metrics.agreement import agreement, consensus
-from glioma_hf.metrics.error_analysis import match_objects
-from glioma_hf.metrics.image_score import ScoringOptions, scored_objects
-from glioma_hf.metrics.overlap_ap import CURVE, overlap_ap, percent
+from glioma_hf.metrics.agreement import Agreement, agreement, consensus
+from glioma_hf.metrics.error_analysis import ImageOutcomes
+from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.scores import OverlapScores
+from glioma_hf.metrics.scoring_options import ScoringOptions
 
-OUTCOMES = {"tp": (0, 158, 115), "fp": (213, 94, 0), "fn": (86, 180, 233)}  # Okabe and Ito: green, vermillion, sky blue
+# Okabe and Ito: green, vermillion, sky blue.
+OUTCOME_COLOURS = {"tp": (0, 158, 115), "fp": (213, 94, 0), "fn": (86, 180, 233)}
 CONSENSUS = "consensus"
 
 
-def score_files(references: InstanceSet, predictions: InstanceSet, task: str, **arguments: Any) -> dict[str, Any]:
-    """`overlap_ap` over all images of one task; sides whose sizes differ are an `InputError` naming the image."""
-    wanted, found = references.of_task(task), predictions.of_task(task)
-    for key, side in wanted.items():
-        if found[key].size != side.size:
-            raise InputError(
-                f"image {key} ({references.names[key]}): the predictions are of size {list(found[key].size)}, "
-                f"the references of {list(side.size)}"
-            )
-    return overlap_ap(((found[key], side) for key, side in wanted.items()), **arguments)
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions scored against references, and what they were.
+
+    Attributes:
+        scores: over all images.
+        names: file name of each image, in the order of `scores.per_image`.
+        data_set, split, task: what was scored; no split where the references aren't a prepared data set.
+        title: of the plots.
+    """
+
+    scores: OverlapScores
+    names: tuple[str, ...]
+    data_set: str
+    split: str | None
+    task: str
+    title: str
+
+    def row(self) -> ResultRow:
+        """The same as a row of results."""
+        return ResultRow.of(self.scores, self.names, data_set=self.data_set, split=self.split, task=self.task)
+
+    def write(self, out: str | Path, plot: bool = False, images: str | Path | None = None) -> None:
+        """The folder `out`, whole or not at all.
+
+        It holds `scores.json`, `scores.csv`, `result.json` (a `ResultRow`) and, where outcomes were kept,
+        `matches.csv`; with `plot` also `ap_curve.png` and an overlay of the outcomes per image, over the images in
+        the folder `images` or over plain grey. Raises `InputError` for an image that is missing or of another size.
+        """
+        values = self.scores.to_dict()
+        with new_folder(out) as folder:
+            (folder / "scores.json").write_text(json.dumps(values, indent=2))
+            with (folder / "scores.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([("score", "value"), *values.items()])
+            write_row(folder / "result.json", self.row())
+            if plot:
+                self.scores.plot(folder / "ap_curve.png", title=self.title)
+            if self.scores.outcomes is None:
+                return
+            write_matches(folder / "matches.csv", self.names, self.scores.outcomes)
+            if plot:
+                for name, outcomes in zip(self.names, self.scores.outcomes, strict=True):
+                    image = Path(images) / Path(name).name if images else None
+                    draw_outcomes(folder / f"{Path(name).stem}_outcomes.png", outcomes, image)
 
 
-def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
-    """`scores.json` and `scores.csv` (name, value)."""
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2))
-    with (folder / "scores.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("score", "value"), *scores.items()])
+def evaluate_files(
+    references: str | Path,
+    predictions: str | Path,
+    task: str = "cells",
+    split: str = "spec/test",
+    options: ScoringOptions | None = None,
+    extras: Sequence[str] = (),
+    keep_outcomes: bool = True,
+) -> Evaluation:
+    """Score a file or folder of predictions against one of references.
+
+    Args:
+        references: a COCO file, a folder of label maps, or a prepared data set, of which `split` is read.
+        predictions: COCO results, a COCO file, or a folder of label maps.
+        task: of the paper, or "all".
+        options, extras, keep_outcomes: as for `overlap_ap`.
+
+    Raises `InputError` for files that can't be read or don't fit each other, and for an unknown task.
+    """
+    check_task(task)
+    reference_set = read_references(references, split)
+    prediction_set = read_predictions(predictions, reference_set)
+    scores = score_sets(reference_set, prediction_set, task, options, extras, keep_outcomes)
+    prepared = (Path(references) / PROVENANCE).is_file()
+    return Evaluation(
+        scores,
+        tuple(reference_set.names[key] for key in reference_set.instances),
+        read_prepared(references).source if prepared else Path(references).name,
+        split if prepared else None,
+        task,
+        Path(predictions).name,
+    )
 
 
-def write_matches(
-    folder: Path, references: InstanceSet, predictions: InstanceSet, task: str, options: ScoringOptions
-) -> None:
-    """`matches.csv`: what became of every scored object, at the first threshold."""
-    wanted, found = references.of_task(task), predictions.of_task(task)
-    with (folder / "matches.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, ["image", "outcome", "prediction", "reference", "iou"])
-        table.writeheader()
-        for key, side in wanted.items():
-            sides = scored_objects(found[key], options), scored_objects(side, options)
-            outcome = match_objects(*sides, options.thresholds[0])
-            table.writerows(outcome.rows(*sides, image=references.names[key]))
-
-
-def plot_curve(path: Path, curves: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """AP against the IoU threshold, a line per name; the scores come with the extra "curve"."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
-    for name, scores in curves.items():
-        axes.plot(CURVE, [scores[f"ap{percent(t)}"] for t in CURVE], marker="o", label=name)
-    axes.set(xlabel="IoU threshold", ylabel="AP = TP / (TP + FP + FN)", ylim=(0, 1), title=title)
-    axes.grid(alpha=0.3)
-    if len(curves) > 1:
-        axes.legend()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def draw_outcomes(
-    folder: Path,
+def score_sets(
     references: InstanceSet,
     predictions: InstanceSet,
     task: str,
-    options: ScoringOptions,
-    images: Path | None,
-) -> None:
-    """One overlay per image: true positives green, false positives vermillion, missed references sky blue."""
+    options: ScoringOptions | None = None,
+    extras: Sequence[str] = (),
+    keep_outcomes: bool = False,
+) -> OverlapScores:
+    """`overlap_ap` over all images of one task; sides whose sizes differ are an `InputError` naming the image."""
+    chosen, predicted = references.of_task(task), predictions.of_task(task)
+    for key, side in chosen.items():
+        if predicted[key].size != side.size:
+            raise InputError(
+                f"image {key} ({references.names[key]}): the predictions are of size {list(predicted[key].size)}, "
+                f"the references of {list(side.size)}"
+            )
+    pairs = ((predicted[key], side) for key, side in chosen.items())
+    return overlap_ap(pairs, options, extras, keep_outcomes=keep_outcomes)
+
+
+def check_task(task: str) -> None:
+    """Raise `InputError` for a task that isn't the paper's."""
+    known = (*TASKS, "all")
+    if task not in known:
+        raise InputError(f"the task {task!r} isn't known; it is one of {', '.join(known)}")
+
+
+def write_matches(path: Path, names: Sequence[str], outcomes: Sequence[ImageOutcomes]) -> None:
+    """A CSV file of what became of every scored object, at the first threshold."""
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, ["image", "outcome", "prediction", "reference", "iou"])
+        table.writeheader()
+        for name, image in zip(names, outcomes, strict=True):
+            table.writerows(image.rows(image=name))
+
+
+def draw_outcomes(path: Path, outcomes: ImageOutcomes, image: Path | None = None) -> None:
+    """An overlay: true positives green, false positives vermillion, missed references sky blue.
+
+    Raises `InputError` where the image isn't of the references' size.
+    """
     from PIL import Image
 
     from glioma_hf.data.images import read_image, to_uint8
     from glioma_hf.draw import draw_outlines
 
-    wanted, found = references.of_task(task), predictions.of_task(task)
-    for key, side in wanted.items():
-        p, r = scored_objects(found[key], options), scored_objects(side, options)
-        outcome = match_objects(p, r, options.thresholds[0])
-        name = Path(references.names[key]).name
-        grey = to_uint8(read_image(images / name)) if images else np.full(side.size, 40, np.uint8)
-        if grey.shape != side.size:
-            raise InputError(f"{images}/{name} is of size {list(grey.shape)}, its references of {list(side.size)}")
-        picture = Image.fromarray(np.repeat(grey[..., None], 3, 2))
-        hit, lost = set(outcome.pairs[:, 0].tolist()), set(outcome.pairs[:, 1].tolist())
-        draw_outlines(
-            picture, r.select([j not in lost for j in range(len(r))]), [OUTCOMES["fn"]] * (len(r) - len(lost))
-        )
-        draw_outlines(picture, p, [OUTCOMES["tp" if i in hit else "fp"] for i in range(len(p))])
-        picture.save(folder / f"{Path(name).stem}_outcomes.png")
+    size = outcomes.references.size
+    grey = to_uint8(read_image(image)) if image else np.full(size, 40, np.uint8)
+    if grey.shape != size:
+        raise InputError(f"{image} is of size {list(grey.shape)}, its references of {list(size)}")
+    picture = Image.fromarray(np.repeat(grey[..., None], 3, 2))
+    lost = outcomes.false_negatives
+    draw_outlines(picture, lost, [OUTCOME_COLOURS["fn"]] * len(lost))
+    draw_outlines(picture, outcomes.predictions, [OUTCOME_COLOURS[kind] for kind in outcomes.kinds])
+    picture.save(path)
 
 
-def agree(
-    sources: Mapping[str, InstanceSet], task: str, with_consensus: Sequence[str] = (), **options: Any
-) -> dict[str, Any]:
-    """Agreement of several annotations of the same images, pooled and per image (Table 3).
+@dataclass(frozen=True)
+class FilesAgreement:
+    """How far annotations of the same images agree: over all images, and per image by file name."""
+
+    pooled: Agreement
+    names: tuple[str, ...]
+    task: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `agreement.json` has it: {"pooled": matrix, "images": {file name: matrix}}, see `Agreement.to_dict`."""
+        images = {name: self.pooled.image(i).to_dict() for i, name in enumerate(self.names)}
+        return {"pooled": self.pooled.to_dict(), "images": images}
+
+    def write(self, out: str | Path) -> None:
+        """The folder `out` with `agreement.json` and a picture per threshold, whole or not at all."""
+        options = next(iter(self.pooled.scores.values())).options
+        with new_folder(out) as folder:
+            (folder / "agreement.json").write_text(json.dumps(self.to_dict(), indent=2))
+            for threshold in options.thresholds:
+                path = folder / f"agreement_ap{100 * threshold:.4g}.png"
+                self.pooled.plot(threshold, path, title=self.task)
+
+
+def agree_files(
+    sources: Mapping[str, str | Path],
+    task: str = "cells",
+    voters: Sequence[str] = (),
+    options: ScoringOptions | None = None,
+) -> FilesAgreement:
+    """Agreement of several annotations of the same images (Table 3).
 
     Args:
-        sources: by name; all hold the same images.
-        task: of the paper.
-        with_consensus: names whose majority vote joins as one more source, "consensus".
-        options: of `overlap_ap`.
+        sources: files or folders by name; the first names the images and their sizes (COCO, or a prepared data
+            set), the others are read as predictions of these.
+        task: of the paper, or "all".
+        voters: names whose majority vote joins as one more source, "consensus".
+        options: as for `overlap_ap`.
 
-    Returns {"pooled": matrix, "images": {file name: matrix}}; a matrix is [source][reference]["ap50"].
+    Raises `InputError` for files that can't be read or hold other images, for an unknown task and an unknown voter.
     """
-    first = next(iter(sources.values()))
-    keys: list[ImageKey] = list(first.instances)
-    for name, source in sources.items():
-        if set(source.instances) != set(keys):
-            raise InputError(
-                f"{name} holds other images than the first source: {sorted(map(str, source.instances))[:3]} ..."
-            )
+    check_task(task)
+    first, *others = sources
+    base = read_references(sources[first])
+    sets = {first: base} | {name: read_predictions(sources[name], base) for name in others}
+    keys: list[ImageKey] = list(base.instances)
     sides: dict[str, list[Instances]] = {}
-    for name, source in sources.items():
+    for name, source in sets.items():
         chosen = source.of_task(task)
         sides[name] = [chosen[key] for key in keys]
-    if with_consensus:
-        missing = [name for name in with_consensus if name not in sides]
+    if voters:
+        missing = [name for name in voters if name not in sides]
         if missing:
             raise InputError(f"the consensus asks for {missing[0]}, which isn't among {', '.join(sides)}")
-        sides[CONSENSUS] = [consensus([sides[name][i] for name in with_consensus]) for i in range(len(keys))]
-    per_image = {
-        first.names[key]: agreement({name: [side[i]] for name, side in sides.items()}, **options)
-        for i, key in enumerate(keys)
-    }
-    return {"pooled": agreement(sides, **options), "images": per_image}
-
-
-def plot_agreement(path: Path, matrix: Mapping[str, Mapping[str, Mapping[str, float]]], score: str, title: str) -> None:
-    """The matrix of one score as a picture with its numbers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    names = list(matrix)
-    values = np.array([[matrix[a][b][score] for b in names] for a in names])
-    side = 1.6 + 0.9 * len(names)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    shown = axes.imshow(values, vmin=0, vmax=1, cmap="cividis")
-    for i, j in np.ndindex(values.shape):
-        colour = "white" if values[i, j] < 0.55 else "black"
-        axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_title(title)
-    figure.colorbar(shown, label=score.upper())
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+        sides[CONSENSUS] = [consensus([sides[name][i] for name in voters]) for i in range(len(keys))]
+    return FilesAgreement(agreement(sides, options), tuple(base.names[key] for key in keys), task)

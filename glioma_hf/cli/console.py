@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from glioma_hf.metrics.agreement import Agreement
+    from glioma_hf.metrics.scores import OverlapScores
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -15,37 +19,30 @@ def say(line: str) -> None:
     err.print(line, markup=False)
 
 
-def print_scores(scores: dict[str, Any], title: str) -> None:
+def print_scores(scores: OverlapScores, title: str) -> None:
     """Two tables: what there is at each threshold, a column each, and the rest."""
     from rich.table import Table
 
-    def shown(value: float | int) -> str:
-        return f"{value:.4f}" if isinstance(value, float) else str(value)
+    from glioma_hf.metrics.scores import ROWS, shown
 
-    suffixes = [name.removeprefix("tp") for name in scores if name == "tp" or name.startswith("tp_")]
-    first = next(name for name in scores if name.startswith("ap")).removeprefix("ap")
-    percents = [suffix.removeprefix("_") or first for suffix in suffixes]
-    rows = {name: [name + s for s in suffixes] for name in ("precision", "recall", "f1", "tp", "fp", "fn")}
-    rows = {"ap": [f"ap{p}" for p in percents]} | rows
-    table = Table("IoU", *(f"{float(p) / 100:g}" for p in percents), title=title)
-    for name, keys in rows.items():
-        table.add_row(name, *(shown(scores[key]) for key in keys))
+    columns = [scores.at(threshold) for threshold in scores.options.thresholds]
+    table = Table("IoU", *(f"{column.threshold:g}" for column in columns), title=title)
+    for name in ROWS:
+        table.add_row(name, *(shown(getattr(column, name)) for column in columns))
     rest = Table("score", "value")
-    told = {key for keys in rows.values() for key in keys}
-    for name in scores:
-        if name not in told:
-            rest.add_row(name, shown(scores[name]))
-    console = Console()
-    console.print(table, rest)
+    totals = {"images": scores.images, "predictions": scores.predictions, "references": scores.references}
+    for name, value in (totals | scores.extra_values()).items():
+        rest.add_row(name, shown(value))
+    Console().print(table, rest)
 
 
-def print_matrix(matrix: dict[str, dict[str, dict[str, float]]], score: str) -> None:
-    """One score of every source against every other."""
+def print_agreement(agreement: Agreement, threshold: float = 0.5) -> None:
+    """The AP of every source against every other, at one IoU."""
     from rich.table import Table
 
-    table = Table(score, *matrix)
-    for name, row in matrix.items():
-        table.add_row(name, *(f"{cell[score]:.4f}" for cell in row.values()))
+    table = Table(f"ap{100 * threshold:.4g}", *agreement.sources)
+    for name, row in zip(agreement.sources, agreement.values(threshold), strict=True):
+        table.add_row(name, *(f"{ap:.4f}" for ap in row))
     Console().print(table)
 
 

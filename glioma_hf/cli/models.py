@@ -112,12 +112,6 @@ def predict(
         typer.echo(f"{predicted.cells} cells in {predicted.images} images; see {out}")
 
 
-def add_model_commands(app: typer.Typer) -> None:
-    """Make the commands of this file commands of `app`."""
-    for command in (quickstart, train, tune, push, predict):
-        app.command()(command)
-
-
 def _given(**settings: Any) -> dict[str, Any]:
     """The settings that were given at all."""
     return {name: value for name, value in settings.items() if value is not None}

@@ -3,39 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
-from glioma_hf.metrics.matching import match
+from glioma_hf.metrics.image_score import ImageScore
+from glioma_hf.metrics.matching import Counts, match
 from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.plots import draw_matrix, drawing
+from glioma_hf.metrics.scores import OverlapScores
+from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.rle import BoxMask
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def agreement(annotations: Mapping[str, Sequence[Instances]], **options: Any) -> dict[str, dict[str, dict[str, float]]]:
-    """AP of every source against every other, pooled over the images: result[source][reference]["ap50"].
+
+@dataclass(frozen=True)
+class Agreement:
+    """AP of every source against every other. `agreement` makes it.
+
+    Attributes:
+        sources: their names.
+        scores: `OverlapScores` by (source, reference), the source in the place of the predictions; for each
+            two sources both ways round. Precision and recall, FP and FN change places with the sides, AP doesn't.
+    """
+
+    sources: tuple[str, ...]
+    scores: Mapping[tuple[str, str], OverlapScores]
+
+    def of(self, source: str, reference: str) -> OverlapScores:
+        """The scores of one source against another. Raises `InputError` for a name that isn't among the sources."""
+        for name in (source, reference):
+            if name not in self.sources:
+                raise InputError(f"{name!r} isn't among the sources {', '.join(self.sources)}")
+        return self.scores[source, reference]
+
+    def image(self, position: int) -> Agreement:
+        """The agreement on one image alone."""
+        return Agreement(self.sources, {names: scores.image(position) for names, scores in self.scores.items()})
+
+    def values(self, threshold: float = 0.5) -> np.ndarray:
+        """The matrix of APs at one IoU: float (sources, sources), symmetric."""
+        return np.array([[self.of(a, b).at(threshold).ap for b in self.sources] for a in self.sources])
+
+    def to_dict(self) -> dict[str, dict[str, dict[str, float]]]:
+        """As `agreement.json` has it: result[source][reference]["ap50"]."""
+        return {a: {b: self.of(a, b).ap_values() for b in self.sources} for a in self.sources}
+
+    def to_frame(self, threshold: float = 0.5) -> pd.DataFrame:
+        """The matrix of APs at one IoU, sources as index and columns."""
+        import pandas as pd
+
+        return pd.DataFrame(self.values(threshold), index=list(self.sources), columns=list(self.sources))
+
+    def plot(self, threshold: float = 0.5, path: str | Path | None = None, axes: Any = None, title: str = "") -> Any:
+        """The matrix of APs at one IoU as a picture with its numbers, saved at `path` where one is given.
+
+        Returns the axes. Raises `InputError` where matplotlib isn't installed.
+        """
+        side = 1.6 + 0.9 * len(self.sources)
+        with drawing(path, axes, (side + 1, side)) as axes:
+            draw_matrix(axes, self.sources, self.values(threshold), f"AP{100 * threshold:.4g}", title)
+        return axes
+
+
+def agreement(
+    annotations: Mapping[str, Sequence[Instances]], options: ScoringOptions | None = None, **settings: Any
+) -> Agreement:
+    """AP of every source against every other, pooled over the images.
 
     Args:
         annotations: per source (annotator, model, consensus) its instances of each image, in one order.
-        options: of `overlap_ap`.
+        options: what is scored and how; the paper's way without them.
+        settings: fields of `ScoringOptions` by name, instead of those in `options`.
 
-    AP doesn't change when the sides are swapped, so the matrix is symmetric. Raises `InputError` where
-    the sources hold different numbers of images.
+    Raises `InputError` where the sources hold different numbers of images.
+
+        >>> cell = Instances.from_polygons([[[4, 4, 12, 4, 12, 12, 4, 12]]], (20, 20))
+        >>> found = agreement({"Ann": [cell], "Bob": [cell], "model": [Instances.empty((20, 20))]})
+        >>> found.of("Ann", "Bob").ap50, found.of("model", "Ann").fn
+        (1.0, 1)
+        >>> found.to_dict()["Ann"]["model"]
+        {'ap50': 0.0, 'ap75': 0.0, 'ap90': 0.0}
     """
     counts = {name: len(images) for name, images in annotations.items()}
     if len(set(counts.values())) > 1:
         raise InputError(f"the sources hold different numbers of images: {counts}")
-    table: dict[str, dict[str, dict[str, float]]] = {name: {} for name in annotations}
-    names = list(annotations)
-    for i, source in enumerate(names):
-        for reference in names[i:]:
+    scores: dict[tuple[str, str], OverlapScores] = {}
+    names = tuple(annotations)
+    for position, source in enumerate(names):
+        for reference in names[position:]:
             pairs = zip(annotations[source], annotations[reference], strict=True)
-            scores = overlap_ap(pairs, **options)
-            table[source][reference] = {k: v for k, v in scores.items() if k.startswith("ap")}
-            table[reference][source] = table[source][reference]
-    return table
+            found = overlap_ap(pairs, options, **settings)
+            scores[reference, source] = replace(found, per_image=tuple(map(_swapped, found.per_image)))
+            scores[source, reference] = found
+    return Agreement(names, scores)
 
 
 def consensus(annotations: Sequence[Instances], threshold: float = 0.5) -> Instances:
@@ -70,6 +137,12 @@ def consensus(annotations: Sequence[Instances], threshold: float = 0.5) -> Insta
             kept.append(voted)
             named.append(int(np.bincount(categories[members]).argmax()))
     return Instances.from_box_masks(kept, size, categories=named)
+
+
+def _swapped(image: ImageScore) -> ImageScore:
+    """The counts of an image whose sides have changed places."""
+    counts = tuple(Counts(c.tp, c.fn, c.fp) for c in image.counts)
+    return ImageScore(counts, image.iou_sums, image.references, image.predictions)
 
 
 def _groups(weight: np.ndarray, owner: np.ndarray) -> list[list[int]]:

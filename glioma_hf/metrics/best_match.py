@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +26,20 @@ class BestMatch:
             self.references + other.references,
         )
 
-    def scores(self, extras: Sequence[str]) -> dict[str, float]:
-        """`mdice` and `miou`, or `mhd` in pixels, where asked for; 0 where there is no reference."""
-        n = max(self.references, 1)
-        found = {"mdice": self.dice / n, "miou": self.iou / n} if "best_match" in extras else {}
-        return found | ({"mhd": self.hausdorff / n} if "hausdorff" in extras else {})
+    @property
+    def mdice(self) -> float:
+        """Mean over references of the best Dice; 0 where there is no reference."""
+        return self.dice / max(self.references, 1)
+
+    @property
+    def miou(self) -> float:
+        """Mean over references of the best IoU; 0 where there is no reference."""
+        return self.iou / max(self.references, 1)
+
+    @property
+    def mhd(self) -> float:
+        """Mean over references of the least Hausdorff distance, in pixels; 0 where it wasn't measured."""
+        return self.hausdorff / max(self.references, 1)
 
 
 def best_match(predictions: Instances, references: Instances, hausdorff: bool = False) -> BestMatch:

@@ -1,4 +1,4 @@
-"""What became of each object: matched, missed, invented, split, merged."""
+"""What became of each object: true positive, false positive or false negative, and how the errors came about."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from glioma_hf.instances import Instances
-from glioma_hf.metrics.matching import match
+from glioma_hf.metrics.image_score import MatchedImage, match_image
+from glioma_hf.metrics.scoring_options import ScoringOptions
 
 PART = 0.5  # of a piece's pixels that must lie in the whole
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ObjectMatches:
     """One image's objects by position.
 
@@ -32,31 +33,93 @@ class ObjectMatches:
     missed: list[int] = field(default_factory=list)
     invented: list[int] = field(default_factory=list)
 
-    def rows(self, predictions: Instances, references: Instances, **extra: Any) -> list[dict[str, Any]]:
-        """One dict per outcome, with ids, for a table; `extra` is put into each."""
-        p, r = predictions.ids.tolist(), references.ids.tolist()
-        rows = [
-            {"outcome": "matched", "prediction": p[i], "reference": r[j], "iou": float(iou)}
-            for (i, j), iou in zip(self.pairs, self.iou, strict=True)
-        ]
-        rows += [{"outcome": "missed", "prediction": None, "reference": r[j], "iou": None} for j in self.missed]
-        rows += [{"outcome": "invented", "prediction": p[i], "reference": None, "iou": None} for i in self.invented]
-        for outcome, pieces in (
-            ("split", [(i, j) for j, many in self.split.items() for i in many]),
-            ("merged", [(i, j) for i, many in self.merged.items() for j in many]),
-        ):
-            rows += [{"outcome": outcome, "prediction": p[i], "reference": r[j], "iou": None} for i, j in pieces]
-        return [extra | row for row in rows]
 
+@dataclass(frozen=True, eq=False)
+class ImageOutcomes:
+    """One image's scored objects, told apart into true positives, false positives and false negatives.
 
-def match_objects(predictions: Instances, references: Instances, threshold: float = 0.5) -> ObjectMatches:
-    """Which prediction met which reference, and how the others failed.
+    Attributes:
+        predictions, references: what of each side was scored.
+        matches: which of them meet, by position, and how the others failed.
 
-    Give both sides as they are to be scored (`image_score.scored_objects`). Split and merged objects may be
-    matched as well: a reference of which one prediction found most and a second a corner is both.
+        >>> cell = Instances.from_polygons([[[4, 4, 12, 4, 12, 12, 4, 12]]], (20, 20))
+        >>> outcomes = image_outcomes(cell, Instances.empty((20, 20)))
+        >>> len(outcomes.true_positives), len(outcomes.false_positives), len(outcomes.false_negatives)
+        (0, 1, 0)
     """
-    iou = predictions.iou(references)
-    rows, columns = match(iou, threshold)
+
+    predictions: Instances
+    references: Instances
+    matches: ObjectMatches
+
+    @classmethod
+    def of(cls, matched: MatchedImage) -> ImageOutcomes:
+        """The outcomes of a matched image at its first threshold."""
+        sides = matched.predictions, matched.references
+        return cls(*sides, _explain(*sides, matched.iou, *matched.matches[0]))
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """int (M, 2): positions of the matched (prediction, reference)."""
+        return self.matches.pairs
+
+    @property
+    def true_positives(self) -> Instances:
+        """The predictions that met a reference."""
+        return self.predictions.select(self._matched(0))
+
+    @property
+    def false_positives(self) -> Instances:
+        """The predictions that met none."""
+        return self.predictions.select(~self._matched(0))
+
+    @property
+    def false_negatives(self) -> Instances:
+        """The references that met no prediction."""
+        return self.references.select(~self._matched(1))
+
+    @property
+    def kinds(self) -> list[str]:
+        """For each prediction "tp" or "fp"."""
+        return ["tp" if hit else "fp" for hit in self._matched(0)]
+
+    def rows(self, **columns: Any) -> list[dict[str, Any]]:
+        """One dict per outcome, with the objects' ids, for a table; `columns` come first in each."""
+        predicted, reference = self.predictions.ids.tolist(), self.references.ids.tolist()
+        matches = self.matches
+        rows: list[tuple[str, int | None, int | None, float | None]] = [
+            ("matched", predicted[i], reference[j], float(iou))
+            for (i, j), iou in zip(matches.pairs, matches.iou, strict=True)
+        ]
+        rows += [("missed", None, reference[j], None) for j in matches.missed]
+        rows += [("invented", predicted[i], None, None) for i in matches.invented]
+        rows += [("split", predicted[i], reference[j], None) for j, pieces in matches.split.items() for i in pieces]
+        rows += [("merged", predicted[i], reference[j], None) for i, pieces in matches.merged.items() for j in pieces]
+        return [columns | dict(zip(("outcome", "prediction", "reference", "iou"), row, strict=True)) for row in rows]
+
+    def _matched(self, side: int) -> np.ndarray:
+        """Which objects of a side (0 predictions, 1 references) are matched: bool (N,)."""
+        return np.isin(np.arange(len((self.predictions, self.references)[side])), self.pairs[:, side])
+
+
+def image_outcomes(
+    predictions: Instances, references: Instances, options: ScoringOptions | None = None
+) -> ImageOutcomes:
+    """The outcomes of one image at the first threshold of `options`; sides are prepared as for the scores.
+
+    Raises `InputError` where the sides' sizes differ.
+    """
+    return ImageOutcomes.of(match_image(predictions, references, options or ScoringOptions()))
+
+
+def _explain(
+    predictions: Instances, references: Instances, iou: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> ObjectMatches:
+    """How the objects that aren't matched failed; `rows` and `columns` are the matches' positions.
+
+    Split and merged objects may be matched as well: a reference of which one prediction covers most and a second
+    a corner is both.
+    """
     shared = iou / (1 + iou) * (predictions.areas[:, None] + references.areas[None])
     in_reference = shared >= PART * np.maximum(predictions.areas, 1)[:, None]
     in_prediction = shared >= PART * np.maximum(references.areas, 1)[None]

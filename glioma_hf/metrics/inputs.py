@@ -88,5 +88,5 @@ def _instances(side: Any, size: tuple[int, int]) -> Instances:
 
 def _from_rles(side: Mapping[str, Any], size: tuple[int, int]) -> Instances:
     rles = [{"segmentation": {"size": list(size), "counts": counts}} for counts in side["counts"]]
-    found = Instances.from_coco(rles, size)
-    return Instances.from_rles(found.rles, size, side.get("categories"), side.get("scores") or None)
+    checked = Instances.from_coco(rles, size)
+    return Instances.from_rles(checked.rles, size, side.get("categories"), side.get("scores") or None)

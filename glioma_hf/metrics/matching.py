@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-BORDER = 2  # pixels: objects with a pixel in this outer frame are not scored (NeurIPS 2022 and MEDIAR rule)
-THRESHOLDS = (0.5, 0.75, 0.9)  # paper, section 4, "Metrics"
-
 
 @dataclass(frozen=True)
 class Counts:

@@ -46,6 +46,11 @@ def dice_score(
         reference: (H, W), the reference mask; resized to R2, where every value above 0 counts as 1.
         resolution: R2 as (width, height); the reference's own without it.
         threshold: from which a resized prediction counts as 1.
+
+    Raises `InputError` for a mask that isn't 2-D or holds values that aren't finite.
+
+        >>> dice_score(np.array([[1, 1], [0, 0]]), np.array([[1, 0], [0, 0]]))
+        0.6666666666666666
     """
     prediction, reference = np.asarray(prediction), np.asarray(reference)
     for name, side in (("prediction", prediction), ("reference", reference)):
@@ -54,10 +59,10 @@ def dice_score(
         if side.dtype.kind == "f" and not np.isfinite(side).all():
             raise InputError(f"the {name} holds values that aren't finite")
     resolution = resolution or (reference.shape[1], reference.shape[0])
-    found = resize_bilinear(prediction, resolution) >= threshold
-    wanted = resize_bilinear(reference != 0, resolution) > 0
-    total = int(found.sum()) + int(wanted.sum())
-    return 2 * int((found & wanted).sum()) / total if total else 1.0
+    predicted = resize_bilinear(prediction, resolution) >= threshold
+    expected = resize_bilinear(reference != 0, resolution) > 0
+    total = int(predicted.sum()) + int(expected.sum())
+    return 2 * int((predicted & expected).sum()) / total if total else 1.0
 
 
 def dice_score_average(
@@ -71,8 +76,14 @@ def dice_score_average(
     Args:
         pairs: (prediction, reference) of every test image of every repeat.
         repeats: which repeat each pair is of; every image weighs the same, as in the paper.
+
+    Raises `InputError` for masks that `dice_score` refuses and for repeats of another number than the pairs.
+
+        >>> full, half = np.ones((2, 2)), np.array([[1, 1], [0, 0]])
+        >>> dice_score_average([(full, full), (half, full)], repeats=[1, 2])["per_repeat"]
+        [1.0, 0.6666666666666666]
     """
-    scores = [dice_score(p, r, resolution, threshold) for p, r in pairs]
+    scores = [dice_score(*pair, resolution, threshold) for pair in pairs]
     mean = float(np.mean(scores)) if scores else 0.0
     result: dict[str, Any] = {"dice": mean, "dice_loss": 1 - mean, "per_image": scores}
     if repeats is not None:

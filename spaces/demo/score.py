@@ -12,74 +12,64 @@ from viewer import payload, viewer
 from work import complain, read_upload
 
 from glioma_hf import InputError, Instances
-from glioma_hf.benchmark.scoring import score_files
-from glioma_hf.benchmark.scoring_files import InstanceSet, read_predictions, read_references
+from glioma_hf.benchmark.scoring import OUTCOME_COLOURS, score_sets
+from glioma_hf.benchmark.scoring_files import read_predictions, read_references
 from glioma_hf.data.images import SUFFIXES
-from glioma_hf.metrics.error_analysis import match_objects
-from glioma_hf.metrics.image_score import ScoringOptions, scored_objects
-from glioma_hf.metrics.overlap_ap import CURVE, percent
+from glioma_hf.metrics.error_analysis import ImageOutcomes
+from glioma_hf.metrics.scores import OverlapScores, shown
+from glioma_hf.metrics.scoring_options import ScoringOptions
 
 EMPTY = "Upload references and predictions, then press <b>Score</b>."
-# Okabe and Ito: bluish green, vermillion, sky blue; what was missed is dashed as well.
-COLOURS = {"tp": "#009E73", "fp": "#D55E00", "fn": "#56B4E9"}
+COLOURS = {kind: "#{:02X}{:02X}{:02X}".format(*colour) for kind, colour in OUTCOME_COLOURS.items()}
+# The viewer also dashes what was missed.
 WORDS = {"tp": "true positives", "fp": "false positives", "fn": "missed"}
 ROWS = ("ap", "f1", "precision", "recall", "tp", "fp", "fn")
 
 
 def score(references: str | None, predictions: str | None, flattened: bool, image: str | None):
-    """(state, table, AP curve, choice of images, viewer, status) of a pair of files."""
+    """(outcomes by image, table, AP curve, choice of images, viewer, status) of a pair of files."""
     if not references or not predictions:
         raise complain("Give a COCO file of references and a file of COCO results.")
+    options = ScoringOptions(mode="flattened" if flattened else "overlapping")
     try:
-        wanted = read_references(references)
-        found = read_predictions(predictions, wanted)
-        options = {"mode": "flattened" if flattened else "overlapping"}
-        scores = score_files(wanted, found, "all", extras=["curve"], **options)
+        reference_set = read_references(references)
+        prediction_set = read_predictions(predictions, reference_set)
+        scores = score_sets(reference_set, prediction_set, "all", options, extras=["curve"], keep_outcomes=True)
     except InputError as error:
         raise complain(error, references, predictions) from None
-    state = {"wanted": wanted, "found": found, "options": options}
-    names = [f"{key}: {name}" for key, name in wanted.names.items()]
-    points = pd.DataFrame({"IoU threshold": CURVE, "AP": [scores[f"ap{percent(t)}"] for t in CURVE]})
-    told = f"{len(names)} images, {scores['references']} references and {scores['predictions']} predictions counted."
+    names = [f"{key}: {reference_set.names[key]}" for key in reference_set.instances]
+    state = dict(zip(names, scores.outcomes or (), strict=True))
+    curve = scores.curve or {}
+    points = pd.DataFrame({"IoU threshold": list(curve), "AP": list(curve.values())})
+    told = f"{scores.images} images, {scores.references} references and {scores.predictions} predictions counted."
     choice = gr.update(choices=names, value=names[0], visible=len(names) > 1)
-    return state, table(scores), points, choice, outcomes(state, names[0], image), told
+    return state, table(scores), points, choice, view(state, names[0], image), told
 
 
-def table(scores: dict[str, Any]) -> pd.DataFrame:
+def table(scores: OverlapScores) -> pd.DataFrame:
     """AP, F1, precision, recall and counts, a column for each IoU threshold."""
-    columns: dict[str, list[Any]] = {"score": [name.upper() if len(name) == 2 else name for name in ROWS]}
-    for percents in ("50", "75", "90"):
-        suffix = "" if percents == "50" else f"_{percents}"
-        values = [scores[f"ap{percents}"], *(scores[name + suffix] for name in ROWS[1:])]
-        columns[f"IoU 0.{percents}"] = [f"{v:.4f}" if isinstance(v, float) else str(v) for v in values]
+    columns = {"score": [name.upper() if len(name) == 2 else name for name in ROWS]}
+    for threshold in scores.options.thresholds:
+        columns[f"IoU {threshold:.2f}"] = [shown(getattr(scores.at(threshold), name)) for name in ROWS]
     return pd.DataFrame(columns)
 
 
-def outcomes(state: dict | None, choice: str | None, image: str | None) -> dict[str, Any]:
-    """The viewer's view of one image, once there is a score: what was found, wrong or missed at an IoU of 0.5."""
+def view(state: dict[str, ImageOutcomes] | None, choice: str | None, image: str | None) -> dict[str, Any]:
+    """What the viewer shows of one image, once there is a score: true positives, false positives, missed."""
     if state is None or choice is None:
         return gr.skip()
-    wanted: InstanceSet = state["wanted"]
-    key = next(k for k, name in wanted.names.items() if f"{k}: {name}" == choice)
-    options = ScoringOptions(**state["options"])
-    predicted, reference = (
-        scored_objects(state["found"].instances[key], options),
-        scored_objects(wanted.instances[key], options),
-    )
-    pairs = match_objects(predicted, reference, 0.5).pairs
-    hit, met = set(pairs[:, 0].tolist()), set(pairs[:, 1].tolist())
-    missed = reference.select([j for j in range(len(reference)) if j not in met])
-    both = Instances.from_rles(
-        [*predicted.rles, *missed.rles], predicted.size, ids=np.arange(1, len(predicted) + len(missed) + 1)
-    )
-    kinds = ["tp" if i in hit else "fp" for i in range(len(predicted))] + ["fn"] * len(missed)
-    pixels = np.full(predicted.size, 60, np.uint8)
+    outcomes = state[choice]
+    predictions, missed = outcomes.predictions, outcomes.false_negatives
+    number = len(predictions) + len(missed)
+    both = Instances.from_rles([*predictions.rles, *missed.rles], predictions.size, ids=np.arange(1, number + 1))
+    kinds = [*outcomes.kinds, *["fn"] * len(missed)]
+    pixels = np.full(predictions.size, 60, np.uint8)
     if image:
         pixels = read_upload(image)
-        if pixels.shape[:2] != predicted.size:
+        if pixels.shape[:2] != predictions.size:
             raise complain(
                 f"{Path(image).name} is {pixels.shape[1]} x {pixels.shape[0]}, its references are of "
-                f"{predicted.size[1]} x {predicted.size[0]}"
+                f"{predictions.size[1]} x {predictions.size[0]}"
             )
     legend = [(WORDS[kind], colour) for kind, colour in COLOURS.items()]
     return payload(pixels, both, kinds, COLOURS, legend, counts=list(WORDS.items()))
@@ -121,5 +111,5 @@ def tab() -> None:
     private = {"api_visibility": "private"}
     outputs = [state, scores, plot, choice, shown, status]
     button.click(score, [references, predictions, flattened, image], outputs, **private)
-    choice.input(outcomes, [state, choice, image], shown, **private)
-    image.upload(outcomes, [state, choice, image], shown, **private)
+    choice.input(view, [state, choice, image], shown, **private)
+    image.upload(view, [state, choice, image], shown, **private)

@@ -89,6 +89,7 @@ def test_files_and_plots(files):
         "ap_curve.png",
         "matches.csv",
         "one_outcomes.png",
+        "result.json",
         "scores.csv",
         "scores.json",
     }

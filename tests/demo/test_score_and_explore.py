@@ -49,7 +49,7 @@ def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
     expected = overlap_ap([(FOUND, REFERENCE), (Instances.empty(SIZE), REFERENCE)])
     table = page.inner_text("#score-table")
     for name in ("ap50", "precision", "recall", "f1"):
-        assert f"{expected[name]:.4f}" in table
+        assert f"{getattr(expected, name):.4f}" in table
     page.wait_for_selector("#score-viewer .summary:has-text('2 true positives · 1 false positives · 1 missed')")
     assert page.locator("#score-viewer tbody tr").count() == 4
     assert [t.strip() for t in page.locator("#score-viewer .legend span").all_inner_texts()] == [

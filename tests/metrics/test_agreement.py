@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from glioma_hf import InputError, Instances
 from glioma_hf.metrics.agreement import agreement, consensus
+from glioma_hf.metrics.overlap_ap import overlap_ap
 from tests.metrics.test_overlap_ap import cells
 from tests.strategies import instances, stacks
 
@@ -19,10 +20,31 @@ def same_masks(a: Instances, b: Instances) -> bool:
 
 def test_matrix_is_symmetric_with_ones_on_its_diagonal():
     sources = {"one": [cells((5, 5, 10), (20, 20, 10))], "two": [cells((5, 5, 10))], "three": [cells((6, 5, 10))]}
-    table = agreement(sources)
+    found = agreement(sources)
+    table = found.to_dict()
     assert all(table[a][a]["ap50"] == 1 for a in sources)
     assert table["one"]["two"]["ap50"] == table["two"]["one"]["ap50"] == 0.5
     assert table["two"]["three"] == {"ap50": 1.0, "ap75": 1.0, "ap90": 0.0}
+    assert (found.values() == found.values().T).all()
+    # The other way round a miss is an invention.
+    assert (found.of("one", "two").fp, found.of("one", "two").fn) == (1, 0)
+    assert (found.of("two", "one").fp, found.of("two", "one").fn) == (0, 1)
+    assert found.of("two", "one").to_dict() == overlap_ap(zip(sources["two"], sources["one"])).to_dict()  # noqa: B905
+    with pytest.raises(InputError, match="'four' isn't among the sources one, two, three"):
+        found.of("four", "one")
+
+
+def test_frame_picture_and_images_of_an_agreement(tmp_path):
+    sources = {"one": [cells((5, 5, 10)), cells((5, 5, 10), (20, 20, 10))], "two": [cells((5, 5, 10))] * 2}
+    found = agreement(sources)
+    assert found.to_frame().loc["one", "two"] == pytest.approx(2 / 3)
+    for position, expected in ((0, 1), (1, 0.5)):
+        alone = agreement({name: [images[position]] for name, images in sources.items()})
+        assert found.image(position).to_dict() == alone.to_dict()
+        assert alone.of("two", "one").ap50 == expected
+    axes = found.plot(0.75, tmp_path / "matrix.png", title="cells")
+    assert (tmp_path / "matrix.png").stat().st_size > 1000
+    assert sorted(text.get_text() for text in axes.texts) == ["0.67", "0.67", "1.00", "1.00"]
 
 
 def test_sources_must_hold_the_same_images():

@@ -67,7 +67,7 @@ def test_it_says_what_the_plain_function_says(metric):
     for mode in ("overlapping", "flattened"):
         options = {"thresholds": [0.3, 0.55], "mode": mode, "border": 1}
         found = metric.compute(predictions=[p for p, _ in pairs], references=[r for _, r in pairs], **options)
-        assert found == overlap_ap(pairs, **options)
+        assert found == overlap_ap(pairs, **options).to_dict()
 
 
 def test_add_and_add_batch_pool_like_compute(metric):
@@ -117,10 +117,11 @@ def random_pairs() -> list[tuple[Instances, Instances]]:
 def test_extras_and_categories_pass_through(metric):
     pairs = random_pairs()
     sides = {"predictions": [p for p, _ in pairs], "references": [r for _, r in pairs]}
-    options = {"extras": ["panoptic", "coco", "best_match", "interval"], "border_rule": "ignore", "smallest_area": 20}
-    assert metric.compute(**sides, **options) == overlap_ap(pairs, **options)
+    options = {"extras": ["panoptic", "coco", "best_match", "interval"], "border_rule": "ignore", "min_area": 20}
+    assert metric.compute(**sides, **options) == overlap_ap(pairs, **options).to_dict()
     groups = {"a": [0], "both": [0, 1]}
-    assert metric.compute(**sides, categories=groups) == by_category(pairs, groups)
+    apart = {name: scores.to_dict() for name, scores in by_category(pairs, groups).items()}
+    assert metric.compute(**sides, categories=groups) == apart
 
 
 def test_combine_with_another_module(metric):

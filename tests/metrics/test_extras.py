@@ -39,13 +39,15 @@ def test_ignore_rule_prefers_a_match_that_counts():
 def test_rules_agree_where_nothing_touches_the_border(stack, split):
     inner = np.pad(stack, ((0, 0), (2, 2), (2, 2)))
     sides = instances(inner[:split]), instances(inner[split:])
-    assert overlap_ap([sides]) == overlap_ap([sides], border_rule="ignore") == overlap_ap([sides], border=0)
+    ways = ({}, {"border_rule": "ignore"}, {"border": 0})
+    first, *others = (overlap_ap([sides], **way).to_dict() for way in ways)
+    assert all(other == first for other in others)
 
 
 def test_small_objects_are_left_out_of_both_sides():
     small, large = (5, 5, 4), (20, 20, 10)
-    assert counts(overlap_ap([(cells(small, large), cells(small, large))], smallest_area=17)) == (1, 0, 0)
-    assert counts(overlap_ap([(cells(small), cells(large))], smallest_area=17)) == (0, 0, 1)
+    assert counts(overlap_ap([(cells(small, large), cells(small, large))], min_area=17)) == (1, 0, 0)
+    assert counts(overlap_ap([(cells(small), cells(large))], min_area=17)) == (0, 0, 1)
 
 
 def test_panoptic_quality_by_hand():
@@ -53,18 +55,18 @@ def test_panoptic_quality_by_hand():
     references = cells((5, 5, 10), (20, 5, 10), (5, 20, 10))
     predictions = cells((5, 5, 10), (22, 5, 10), (25, 25, 10))
     scores = overlap_ap([(predictions, references)], extras=["panoptic"])
-    assert scores["rq"] == pytest.approx(2 / 3)
-    assert scores["sq"] == pytest.approx((1 + 2 / 3) / 2)
-    assert scores["pq"] == pytest.approx(5 / 9)
+    assert scores.panoptic.rq == pytest.approx(2 / 3)
+    assert scores.panoptic.sq == pytest.approx((1 + 2 / 3) / 2)
+    assert scores.panoptic.pq == pytest.approx(5 / 9)
 
 
 def test_image_means_weigh_images_alike_and_skip_empty_ones():
     one, none = cells((5, 5, 10)), Instances.empty((40, 40))
     many = cells(*[(4 + 6 * i, 4, 5) for i in range(5)])
     scores = overlap_ap([(one, one), (none, many), (none, none)], extras=["image_means"])
-    assert scores["mean_ap50"] == 0.5
-    assert scores["mean_recall_75"] == 0.5
-    assert scores["ap50"] == pytest.approx(1 / 6)
+    assert scores.image_means[0.5].ap == 0.5
+    assert scores.image_means[0.75].recall == 0.5
+    assert scores.ap50 == pytest.approx(1 / 6)
 
 
 def test_curve_is_the_ap_at_each_threshold():
@@ -73,22 +75,27 @@ def test_curve_is_the_ap_at_each_threshold():
     moved = [square(4 + 12 * (i % 3) + rng.uniform(0, 3), 4 + 12 * (i // 3), 9) for i in range(9)]
     predictions = Instances.from_polygons(moved, (40, 40))
     scores = overlap_ap([(predictions, references)], extras=["curve"])
-    singles = [overlap_ap([(predictions, references)], thresholds=[t / 100])[f"ap{t}"] for t in range(50, 100, 5)]
+    singles = [overlap_ap([(predictions, references)], thresholds=[t / 100]).first.ap for t in range(50, 100, 5)]
     names = [f"ap{t}" for t in range(50, 100, 5)]
-    assert [scores[n] for n in names] == singles
-    assert scores["ap50_95"] == pytest.approx(np.mean(singles))
+    assert [scores.to_dict()[n] for n in names] == singles
+    assert list(scores.curve) == [t / 100 for t in range(50, 100, 5)]
+    assert list(scores.curve.values()) == singles
+    assert scores.ap50_95 == pytest.approx(np.mean(singles))
     assert len(set(singles)) > 2
 
 
 def test_interval_holds_the_score_is_seeded_and_closes_where_images_are_alike():
     alike = [(cells((5, 5, 10)), cells((5, 5, 10), (20, 20, 10)))] * 8
     scores = overlap_ap(alike, extras=["interval"])
-    assert scores["ap50_low"] == scores["ap50"] == scores["ap50_high"] == 0.5
+    assert scores.ap50 == 0.5
+    assert scores.at(0.5).interval == (0.5, 0.5)
     mixed = alike[:5] + [(cells((5, 5, 10)), cells((5, 5, 10)))] * 5
     first, again = (overlap_ap(mixed, extras=["interval"], seed=3) for _ in range(2))
     assert first == again
-    assert 0.5 < first["ap50_low"] < first["ap50"] < first["ap50_high"] < 1
-    assert overlap_ap([], extras=["interval"])["ap50_high"] == 0
+    low, high = first.at(0.5).interval
+    assert 0.5 < low < first.ap50 < high < 1
+    assert (first.to_dict()["ap50_low"], first.to_dict()["ap50_high"]) == (low, high)
+    assert overlap_ap([], extras=["interval"]).at(0.5).interval == (0, 0)
 
 
 @given(stacks(6), st.integers(0, 6))
@@ -114,8 +121,8 @@ def test_best_match_agrees_with_dense_loops(stack, split):
 def test_best_match_scores_are_means_over_all_references():
     references = cells((5, 5, 10), (20, 20, 10))
     scores = overlap_ap([(cells((5, 5, 10)), references)], extras=["best_match", "hausdorff"])
-    assert scores["mdice"] == scores["miou"] == 0.5
-    assert scores["mhd"] == pytest.approx(np.hypot(15, 15) / 2)
+    assert scores.best_match.mdice == scores.best_match.miou == 0.5
+    assert scores.mhd == pytest.approx(np.hypot(15, 15) / 2)
 
 
 def test_coco_map_is_cocoevals():
@@ -146,7 +153,7 @@ def test_coco_map_is_cocoevals():
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    assert overlap_ap(pairs, border=0, extras=["coco"])["coco_map"] == pytest.approx(judge.stats[0])
+    assert overlap_ap(pairs, border=0, extras=["coco"]).coco_map == pytest.approx(judge.stats[0])
     with pytest.raises(InputError, match="image 0: COCO's mAP needs predictions with scores"):
         overlap_ap([(pairs[0][1], pairs[0][1])], extras=["coco"])
 
@@ -157,7 +164,7 @@ def test_categories_are_scored_apart_as_the_papers_tasks():
     scores = by_category([(swapped, references)], {"cells": [1, 2], "cell_a": [1]}, extras=["panoptic"])
     assert counts(scores["cells"]) == (2, 0, 0)
     assert counts(scores["cell_a"]) == (0, 1, 1)
-    assert scores["cells"]["pq"] == 1
+    assert scores["cells"].panoptic.pq == 1
 
 
 def test_unknown_extras_and_rules():
@@ -172,6 +179,6 @@ def test_every_score_stays_in_bounds(stack, split):
     scores = overlap_ap(
         [(instances(stack[:split]), instances(stack[split:]))], extras=[e for e in EXTRAS if e != "coco"]
     )
-    for name, value in scores.items():
+    for name, value in scores.to_dict().items():
         if isinstance(value, float) and name != "mhd":
             assert 0 <= value <= 1, name

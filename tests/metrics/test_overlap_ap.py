@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from glioma_hf import InputError, Instances
 from glioma_hf.metrics.matching import Counts
 from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.scores import OverlapScores
 from tests.conftest import FACTS
 from tests.strategies import instances, square, stacks
 
@@ -20,8 +21,9 @@ def cells(*squares: tuple[float, float, float], size=SIZE) -> Instances:
     return Instances.from_polygons([square(*s) for s in squares], size)
 
 
-def counts(scores: dict, suffix: str = "") -> tuple:
-    return tuple(scores[name + suffix] for name in ("tp", "fp", "fn"))
+def counts(scores: OverlapScores, threshold: float | None = None) -> tuple:
+    at = scores.first if threshold is None else scores.at(threshold)
+    return at.tp, at.fp, at.fn
 
 
 @st.composite
@@ -37,10 +39,10 @@ def test_hand_worked_case():
     predictions = cells((5, 5, 10), (22, 5, 10), (25, 25, 10))
     scores = overlap_ap([(predictions, references)])
     assert counts(scores) == (2, 1, 1)
-    assert counts(scores, "_75") == (1, 2, 2)
-    assert scores["ap50"] == 0.5
-    assert scores["precision"] == scores["recall"] == scores["f1"] == pytest.approx(2 / 3)
-    assert scores["ap75"] == scores["ap90"] == 0.2
+    assert counts(scores, 0.75) == (1, 2, 2)
+    assert scores.ap50 == 0.5
+    assert scores.precision == scores.recall == scores.f1 == pytest.approx(2 / 3)
+    assert scores.ap75 == scores.ap90 == 0.2
 
 
 def test_counts_are_pooled_over_images_not_averaged():
@@ -48,7 +50,7 @@ def test_counts_are_pooled_over_images_not_averaged():
     many = cells(*[(4 + 6 * i, 4, 5) for i in range(5)])
     scores = overlap_ap([(one, one), (none, many)])
     assert counts(scores) == (1, 0, 5)
-    assert scores["ap50"] == pytest.approx(1 / 6)
+    assert scores.ap50 == pytest.approx(1 / 6)
 
 
 def test_image_without_predictions_misses_all_its_references():
@@ -66,12 +68,12 @@ def test_objects_in_the_outer_frame_are_left_out_of_each_side():
 
 def test_overlapping_cells_are_lost_by_flattening():
     references = cells((5, 5, 12), (9, 5, 12))
-    assert overlap_ap([(references, references)])["ap50"] == 1
+    assert overlap_ap([(references, references)]).ap50 == 1
     shuffled = references.select([1, 0])
     overlapping = overlap_ap([(shuffled, references)])
     flattened = overlap_ap([(shuffled, references)], mode="flattened")
-    assert overlapping["ap90"] == 1
-    assert flattened["ap90"] == 0
+    assert overlapping.ap90 == 1
+    assert flattened.ap90 == 0
 
 
 def test_nested_cells_each_find_their_own():
@@ -102,10 +104,10 @@ def test_more_than_256_objects():
 @given(pairs(), st.sampled_from(["overlapping", "flattened"]))
 def test_perfect_prediction_and_bounds(sides, mode):
     a, b = sides
-    assert overlap_ap([(a, a)], mode=mode, border=0)["fp"] == 0
+    assert overlap_ap([(a, a)], mode=mode, border=0).fp == 0
     scores = overlap_ap([(a, b)], mode=mode)
-    assert all(0 <= scores[k] <= 1 for k in ("ap50", "ap75", "ap90", "precision", "recall", "f1"))
-    assert scores["ap50"] >= scores["ap75"] >= scores["ap90"]
+    assert all(0 <= getattr(scores, k) <= 1 for k in ("ap50", "ap75", "ap90", "precision", "recall", "f1"))
+    assert scores.ap50 >= scores.ap75 >= scores.ap90
 
 
 @given(pairs(), st.randoms(use_true_random=False))
@@ -113,7 +115,8 @@ def test_order_of_objects_and_images_does_not_matter(sides, random):
     a, b = sides
     order = list(range(len(a)))
     random.shuffle(order)
-    assert overlap_ap([(a.select(order), b), (b, a)]) == overlap_ap([(b, a), (a, b)])
+    shuffled = overlap_ap([(a.select(order), b), (b, a)])
+    assert shuffled.to_dict() == overlap_ap([(b, a), (a, b)]).to_dict()
 
 
 @given(pairs(), st.integers(0, 5), st.integers(0, 5))
@@ -129,14 +132,14 @@ def test_translation_does_not_matter(sides, down, right):
 def test_swapping_sides_swaps_false_positives_and_negatives(sides):
     a, b = sides
     there, back = overlap_ap([(a, b)]), overlap_ap([(b, a)])
-    assert (there["tp"], there["fp"], there["fn"]) == (back["tp"], back["fn"], back["fp"])
-    assert there["ap50"] == back["ap50"]
+    assert (there.tp, there.fp, there.fn) == (back.tp, back.fn, back.fp)
+    assert there.ap50 == back.ap50
 
 
 @given(pairs())
 def test_flattened_equals_overlapping_where_nothing_overlaps(sides):
     flat = [(sides[0].flatten(), sides[1].flatten())]
-    assert overlap_ap(flat, mode="flattened") == overlap_ap(flat)
+    assert overlap_ap(flat, mode="flattened").to_dict() == overlap_ap(flat).to_dict()
 
 
 def test_bad_options():

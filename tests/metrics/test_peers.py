@@ -61,6 +61,6 @@ def test_counts_agree_with_cellpose_and_stardist(tmp_path):
     for number, (p, r) in enumerate(zip(predictions, references, strict=True)):
         pair = Instances.from_label_map(p), Instances.from_label_map(r)
         scores = overlap_ap([pair], thresholds=THRESHOLDS, border=0)
-        ours = [[scores[f"{name}{s}"] for name in ("tp", "fp", "fn")] for s in ("", "_50", "_75", "_90")]
+        ours = [[scores.at(t).tp, scores.at(t).fp, scores.at(t).fn] for t in THRESHOLDS]
         for peer, found in peers.items():
             assert found[number] == ours, (peer, number)

@@ -58,7 +58,7 @@ def test_scores_are_those_of_the_predictions_written(run, archive):
     for row in rows:
         mine = [r for r in results if r["image_id"] == row["image_id"]]
         pairs.append((Instances.from_coco(mine, (row["height"], row["width"])), instances_of(row)))
-    expected = overlap_ap(pairs)
+    expected = overlap_ap(pairs).to_dict()
     reported = scores["models"]["LoRA, one image"]
     for name in ("tp", "fp", "fn", "precision", "recall", "f1", "ap50", "ap75", "ap90", "images"):
         assert reported[name] == expected[name]
