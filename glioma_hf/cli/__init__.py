@@ -9,14 +9,30 @@ from typing import Annotated
 
 import typer
 
+from glioma_hf import __version__
 from glioma_hf.cli.console import err, print_matrix, print_scores, quiet_libraries, say
 from glioma_hf.cli.data import data_app
 from glioma_hf.errors import InputError
+from glioma_hf.extras import missing_libraries_named
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Glioma C6 cell segmentation benchmark.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(data_app, name="data")
 MODEL_HELP = "embedded, a folder, or the Hub name of a SAM or SAM 2, such as facebook/sam-vit-base."
 RECIPE_HELP = "quick (minutes on a CPU), paper (CellSeg1's numbers) or a JSON file such as an adapter's training.json."
+
+
+def print_version(asked: bool) -> None:
+    """Say which glioma_hf this is, and end."""
+    if asked:
+        typer.echo(f"glioma-hf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=print_version, help="Say which.")] = False,
+) -> None:
+    """The Glioma C6 cell segmentation benchmark."""
 
 
 @app.command()
@@ -235,7 +251,8 @@ def check_task(task: str) -> None:
 def main() -> None:
     """Entry point: bad input becomes one line and exit code 2."""
     try:
-        app()
+        with missing_libraries_named():
+            app()
     except InputError as error:
         err.print(f"glioma-hf: {error}", markup=False)
         sys.exit(2)
