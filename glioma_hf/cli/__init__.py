@@ -30,7 +30,9 @@ def print_version(asked: bool) -> None:
 
 @app.callback()
 def program(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=print_version, help="Say which.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Say which.")
+    ] = False,
 ) -> None:
     """The Glioma C6 cell segmentation benchmark."""
 
