@@ -97,9 +97,9 @@ def test_other_errors_pass(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match="json"), missing_libraries_named():
         import json.nothing  # noqa: F401
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"^torch isn't installed; pip install 'glioma_hf\[models\]' brings it$"):
-        with missing_libraries_named():
-            import torch.nn  # noqa: F401
+    sentence = r"^torch isn't installed; pip install 'glioma_hf\[models\]' brings it$"
+    with pytest.raises(InputError, match=sentence), missing_libraries_named():
+        import torch.nn  # noqa: F401
 
 
 def test_the_table_of_extras_is_that_of_the_project():

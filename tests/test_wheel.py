@@ -1,4 +1,4 @@
-"""The wheel, installed where no checkout is in sight: the main job, the metric, the page and the commands work there."""
+"""The wheel, installed where no checkout is in sight: the main job, the metric and the page work there."""
 
 from __future__ import annotations
 

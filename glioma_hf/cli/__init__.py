@@ -31,7 +31,7 @@ def print_version(asked: bool) -> None:
 @app.callback()
 def program(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Say which.")
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Say which, and end.")
     ] = False,
 ) -> None:
     """The Glioma C6 cell segmentation benchmark."""

@@ -21,9 +21,6 @@ from glioma_hf.data.prepared import PreparedSplit
 from glioma_hf.data.publish import build_tree
 from glioma_hf.data.sources import get_source
 from glioma_hf.hub import push
-from glioma_hf.models.sam.lora import add_adapter
-from glioma_hf.models.sam.sam import new_model, small_config
-from glioma_hf.models.sam.train import QUICK, save_adapter
 from tests.cli.test_cli import refused, run
 
 REPO = "me/cells"
@@ -193,6 +190,7 @@ def server():
 
 def publish(server, folder: Path, *more: str, command: tuple[str, ...] = ("data", "publish")):
     """The command in a process of its own, as libraries read the Hub's address when they load."""
+    pytest.importorskip("matplotlib")  # for the previews
     import subprocess
     import sys
 
@@ -219,6 +217,11 @@ def test_what_is_pushed_is_what_the_dry_run_wrote(server, folder, tree):
 
 
 def test_an_adapter_is_pushed_as_a_model(server, tmp_path):
+    pytest.importorskip("peft")
+    from glioma_hf.models.sam.lora import add_adapter
+    from glioma_hf.models.sam.sam import new_model, small_config
+    from glioma_hf.models.sam.train import QUICK, save_adapter
+
     scores = {
         "data": "cells",
         "task": "cells",
