@@ -5,19 +5,24 @@ BIN := $(VENV)/bin
 OLD := .venvs/datasets36
 BARE := .venvs/evaluate
 PEERS := .venvs/peers
+LIGHT := .venvs/light
+PYTHONS := 3.10 3.11 3.12 3.13
 OUT ?= quickstart
+# The tests that an installation without extras can run; tests/models, workflows and demo want one with all of them.
+LIGHT_TESTS := $(filter-out tests/test_house.py tests/test_readme.py tests/test_wheel.py,$(wildcard tests/test_*.py)) \
+	$(wildcard $(addprefix tests/,data metrics synthetic benchmark cli))
 
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export GRADIO_ANALYTICS_ENABLED := False
 
-.PHONY: quickstart test lint types check setup clean
+.PHONY: quickstart test test-light test-pythons test-wheel setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: generated archive -> data set -> LoRA -> predictions -> scores -> report"
 	$(BIN)/glioma-hf quickstart --out $(OUT)
 
-test: setup ## set up and run lint, types and all tests
+test: setup browser ## set up and run lint, types and all tests
 	@echo "== lint"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -26,6 +31,27 @@ test: setup ## set up and run lint, types and all tests
 	@echo "== tests"
 	$(BIN)/python -m pytest
 
+test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
+	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
+	$(LIGHT)/bin/python -m pytest -m "not slow" $(LIGHT_TESTS)
+
+# pyenv puts names on PATH that run nothing until it is told so; its interpreters are asked for where they lie.
+test-pythons: ## the same with every Python that is promised
+	@missing=; for version in $(PYTHONS); do \
+		for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python$$version ""; do \
+			[ -z "$$python" ] || ! "$$python" -c "" 2>/dev/null || break; \
+		done; \
+		if [ -z "$$python" ]; then missing="$$missing $$version"; continue; fi; \
+		$(MAKE) --no-print-directory test-light LIGHT=.venvs/light-$$version PYTHON="$$python" || exit 1; \
+	done; \
+	[ -z "$$missing" ] || echo "== NOT RUN: no Python$$missing on this machine"
+
+test-wheel: $(VENV)/.dev ## the tests of WHEEL, or of one that is built from here
+	GLIOMA_HF_WHEEL=$(WHEEL) $(BIN)/python -m pytest tests/test_wheel.py
+
+browser: $(VENV)/.dev
+	@$(BIN)/python tests/browser.py
+
 setup: $(VENV)/.dev $(OLD)/.installed $(BARE)/.installed $(PEERS)/.installed
 
 # torch first and alone: with it there, nothing else asks for another build of it.
@@ -33,12 +59,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== setting up $(VENV): torch, then the package and its libraries (some minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
 	@echo "== adding the tools for tests"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(LIGHT)/.installed: pyproject.toml constraints.txt
+	@echo "== setting up $(LIGHT): the package without extras"
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/pip install --quiet --constraint constraints.txt --editable . pytest hypothesis
 	@touch $@
 
 # The loading script needs `datasets` before release 4: an environment of its own, without torch.

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from glioma_hf.errors import InputError
+from glioma_hf.extras import missing_libraries_named
 
 
 def pyplot() -> Any:
     """`matplotlib.pyplot`, drawing into files alone. Raises `InputError` where matplotlib isn't installed."""
-    try:
+    with missing_libraries_named():
         import matplotlib
-    except ImportError:
-        raise InputError("plots need matplotlib; bring it with pip install 'glioma_hf[plots]'") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 

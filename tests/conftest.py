@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -15,10 +16,21 @@ import pytest
 from glioma_hf.data.prepare import prepare
 from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
+from tests.browser import NONE_HERE, REMEDY
 
 ROOT = Path(__file__).parents[1]
 T98G = ROOT.parent / "shared" / "data" / "t98g"
 FACTS = ROOT.parent / "shared" / "facts"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """What nobody saw pass is said loudly, and after all else."""
+    yield
+    left_out = [r for r in terminalreporter.getreports("skipped") if NONE_HERE in str(r.longrepr)]
+    if left_out:
+        terminalreporter.section("NOT RUN", red=True, bold=True)
+        terminalreporter.write_line(f"{NONE_HERE}: {len(left_out)} were left out. To run them: {REMEDY}", red=True)
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_streaming_reads_rows_in_order(folder, tmp_path):
 
 
 def test_the_ways_of_datasets_work(folder, tmp_path):
-    import torch
+    torch = pytest.importorskip("torch")
     from datasets import load_dataset
 
     train = load_dataset(str(folder), "spec", split="train", cache_dir=str(tmp_path / "cache"))

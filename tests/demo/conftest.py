@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+from tests.browser import NONE_HERE, find_browser
+
+CHROMIUM = find_browser()
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -32,7 +33,7 @@ WIDE, NARROW = {"width": 1366, "height": 900}, {"width": 390, "height": 844}
 def address(folder) -> Iterator[str]:
     """Where the page is served."""
     if not CHROMIUM:
-        pytest.skip("no Chromium here: apt-get install chromium, or set CHROMIUM")
+        pytest.skip(NONE_HERE)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
