@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from glioma_hf.models.sam.adapter_card import SCORES_FILE
 from PIL import Image
 
 from glioma_hf.data.splits import load_splits
 from glioma_hf.draw import overlay
 from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import Counts, count
-from glioma_hf.models.sam.adapter_card import SCORES_FILE
 from glioma_hf.models.sam.train import read_recipe
 from glioma_hf.workflows.training import open_segmenter, train_adapter, tune_thresholds
 
