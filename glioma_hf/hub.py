@@ -78,17 +78,25 @@ def fetch(repo: str, names: list[str]) -> Path | None:
     for name in names:
         try:
             path = Path(hf_hub_download(repo, name))
-        except LocalEntryNotFoundError:  # not in the cache, and no network to ask
+        except (
+            LocalEntryNotFoundError
+        ) as error:  # not in the cache, and the Hub refused or there is no network to ask it
+            if isinstance(error.__cause__, HfHubHTTPError):
+                raise _not_fetched(repo, name, error.__cause__) from None
             path = None
         except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
             path = None
         except (HfHubHTTPError, OSError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{repo}: {name} can't be fetched from the Hub ({reason})") from None
+            raise _not_fetched(repo, name, error) from None
         if path is None and found is None:
             return None
         found = found or (path.parent if path is not None else None)
     return found
+
+
+def _not_fetched(repo: str, name: str, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(f"{repo}: {name} can't be fetched from the Hub ({reason})")
 
 
 def check_repo(repo: str) -> None:

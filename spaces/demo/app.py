@@ -29,7 +29,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="Cells that overlap", delete_cache=(3600, 3600)) as page:
         gr.Markdown(
             "# Cells that overlap\nOutlines, counts and shapes of cells in phase-contrast images. The small model that "
-            "comes with the page saw generated images alone: teach it on one image of yours before you rely on it."
+            "comes with the page saw synthetic images alone: teach it on one image of yours before you rely on it."
         )
         taught = gr.State(time_to_live=3600, delete_callback=teach.forget_taught)
         with gr.Tab("Segment", id="segment"):

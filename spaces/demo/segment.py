@@ -114,7 +114,7 @@ def tab(taught: gr.State) -> None:
     state = gr.State(time_to_live=3600, delete_callback=lambda kept: forget(kept and kept.get("folder")))
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
-            chosen = gr.Dropdown(list(SAMPLES), value="Crowded cells", label="Sample (generated)")
+            chosen = gr.Dropdown(list(SAMPLES), value="Crowded cells", label="Sample (synthetic)")
             upload = gr.File(
                 label="Or your image (8 or 16 bit)",
                 file_types=list(SUFFIXES),

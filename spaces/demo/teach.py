@@ -138,7 +138,7 @@ def tab(taught: gr.State) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             chosen = gr.Dropdown(
-                list(SAMPLES), value=None, label="Sample with outlines (generated)", elem_id="teach-sample"
+                list(SAMPLES), value=None, label="Sample with outlines (synthetic)", elem_id="teach-sample"
             )
             upload = gr.File(
                 label="Or your image", file_types=list(SUFFIXES), type="filepath", height=140, elem_id="teach-upload"

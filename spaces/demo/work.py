@@ -43,7 +43,7 @@ _HUB_NAME = r"[\w.-]+/[\w.-]+"
 
 @functools.cache
 def sample(name: str) -> tuple[np.ndarray, Instances]:
-    """A generated image and its cells and somata: nothing of anyone's data is shipped with the page."""
+    """A synthetic image and its cells and somata: nothing of anyone's data is shipped with the page."""
     share = {"Sparse cells": (40, 50), "Crowded cells": (170, 190), "Flat cells": (80, 100)}[name]
     flat = {"spheroids": 0.05, "spindles": 0.1} if name == "Flat cells" else {}
     config = SceneConfig(width=640, height=480, cells_per_megapixel=share, **flat)

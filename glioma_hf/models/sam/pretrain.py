@@ -1,4 +1,4 @@
-"""Pretraining of the embedded model from scratch, on generated images alone.
+"""Pretraining of the embedded model from scratch, on synthetic images alone.
 
     python -m glioma_hf.models.sam.pretrain --out runs/base --steps 8000
 
@@ -179,7 +179,7 @@ def main(
         Path | None, typer.Option(help="Folder of a model to go on from, instead of start values.")
     ] = None,
 ) -> None:
-    """Pretrain the embedded model on generated images; `OUT/weights` then is what the package carries."""
+    """Pretrain the embedded model on synthetic images; `OUT/weights` then is what the package carries."""
     model = None if start is None else CellSam.from_pretrained(start, dtype=torch.float32)
     if model is not None:
         freeze_positions(model)

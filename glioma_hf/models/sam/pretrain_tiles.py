@@ -1,4 +1,4 @@
-"""Tiles of generated scenes, as pretraining sees them: drawn once, kept on disk, cropped at random."""
+"""Tiles of synthetic scenes, as pretraining sees them: drawn once, kept on disk, cropped at random."""
 
 from __future__ import annotations
 
