@@ -192,7 +192,7 @@ def agree_files(
     Args:
         sources: files or folders by name; the first names the images and their sizes (COCO, or a prepared data
             set), the others are read as predictions of these.
-        task: of the paper, or "all".
+        task: "cells", "soma", "cell_a", "cell_b", one of the file's own categories, or "all".
         voters: names whose majority vote joins as one more source, "consensus".
         options: as for `overlap_ap`.
 
