@@ -1,4 +1,4 @@
-# Two commands do everything: make quickstart, make test.
+# Two commands do everything: make quickstart, make test. The others are for those who work on it (CONTRIBUTING.md).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 .PHONY: quickstart test test-light test-pythons test-wheel setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
-	@echo "== running the main job: generated archive -> data set -> LoRA -> predictions -> scores -> report"
+	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
 	$(BIN)/glioma-hf quickstart --out $(OUT)
 
 test: setup browser ## set up and run lint, types and all tests

@@ -10,6 +10,12 @@ from pathlib import Path
 
 NONE_HERE = "no browser for the tests of the demo page"
 REMEDY = "playwright install chromium, or apt-get install chromium, or CHROMIUM=/path/of/one make test"
+# Tells where playwright keeps its own, there or not; in a process of its own, as playwright has one loop a process.
+WHERE = """
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    print(playwright.chromium.executable_path)
+"""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -25,13 +31,9 @@ def find_browser() -> str | None:
 
 def playwrights_own() -> str | None:
     """The Chromium that `playwright install` left, if it did."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        return None
-    with sync_playwright() as playwright:
-        path = playwright.chromium.executable_path
-    return path if Path(path).exists() else None
+    done = subprocess.run([sys.executable, "-c", WHERE], capture_output=True, text=True)
+    path = done.stdout.strip()
+    return path if path and Path(path).exists() else None
 
 
 def starts(path: str | None) -> bool:

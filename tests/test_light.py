@@ -5,7 +5,6 @@ Where the libraries are installed they are hidden; `make test-light` runs the sa
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from glioma_hf import InputError
 from glioma_hf.extras import EXTRA_OF, missing_libraries_named
 from tests.conftest import ROOT
+from tests.imports import imports_of
 from tests.strategies import square
 
 PACKAGE = ROOT / "glioma_hf"
@@ -114,11 +114,7 @@ def test_the_table_of_extras_is_that_of_the_project():
     used = set()
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "spaces").rglob("*.py")]:
         beside = {p.stem for p in path.parent.glob("*.py")} if path.is_relative_to(ROOT / "spaces") else set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                used |= {alias.name.split(".")[0] for alias in node.names} - beside
-            elif isinstance(node, ast.ImportFrom):
-                used |= {str(node.module).split(".")[0]} - beside
+        used |= {name.split(".")[0] for name in imports_of(path)} - beside
     others = used - set(sys.stdlib_module_names) - {"glioma_hf", "spaces"}  # `spaces` is there on the Hub alone
     wanted = {INSTALLED_BY.get(name, name) for name in others}
     assert base <= wanted <= base | names([r for name in ("models", "plots", "demo") for r in extras[name]])

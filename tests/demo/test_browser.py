@@ -38,10 +38,8 @@ def test_the_one_named_then_the_one_on_path(nowhere, monkeypatch):
 
 
 def test_playwrights_own(nowhere):
-    code = "from playwright.sync_api import sync_playwright as p; print(p().start().chromium.executable_path)"
-    # Stopped by the end of the process: playwright has one loop a process.
-    code += "; import os, sys; sys.stdout.flush(); os._exit(0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", browser.WHERE], capture_output=True, text=True, check=True)
+    assert browser.find_browser() is None
     own = program(nowhere / "playwright" / done.stdout.strip().split("playwright/")[1], "exit 0")
     assert browser.find_browser() == own
 
