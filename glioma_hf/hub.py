@@ -60,38 +60,27 @@ def is_repo(name: str) -> bool:
 
 
 def fetch(repo: str, names: list[str]) -> Path | None:
-    """A folder with those of the files that a model repository has; None where it has not the first of them.
+    """A folder with those of the files that a model repository has; None where it hasn't the first of them.
 
     Files that were fetched before are taken from the cache, also without a network. Raises `InputError` where the Hub
-    refuses or can't be reached.
+    refuses.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-    found: Path | None = None
+    folder = None
     for name in names:
         try:
-            path = Path(hf_hub_download(repo, name))
-        except (
-            LocalEntryNotFoundError
-        ) as error:  # not in the cache, and the Hub refused or there is no network to ask it
+            folder = Path(hf_hub_download(repo, name)).parent
+        except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
+            # Not in the cache either, because the Hub refused: no reason to do without it.
             if isinstance(error.__cause__, HfHubHTTPError):
                 raise _not_fetched(repo, name, error.__cause__) from None
-            path = None
-        except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
-            path = None
+            if folder is None:
+                return None
         except (HfHubHTTPError, OSError) as error:
             raise _not_fetched(repo, name, error) from None
-        if path is None and found is None:
-            return None
-        found = found or (path.parent if path is not None else None)
-    return found
+    return folder
 
 
 def _not_fetched(repo: str, name: str, error: Exception) -> InputError:
