@@ -58,9 +58,9 @@ class Instances:
     ) -> Instances:
         """From compressed RLEs, all of `size`. Raises `InputError` where a size or a length differs."""
         size = check_size(size)
-        rles, wanted = tuple(rles), list(size)
+        rles, expected = tuple(rles), list(size)
         for index, rle in enumerate(rles):
-            if rle["size"] != wanted and tuple(rle["size"]) != size:
+            if rle["size"] != expected and tuple(rle["size"]) != size:
                 raise InputError(f"object {index}: its RLE is of size {list(rle['size'])}, the image of {list(size)}")
         n = len(rles)
         return cls(
@@ -134,9 +134,9 @@ class Instances:
         ends, values = np.r_[starts[1:], flat.size], flat[starts]
         order = np.argsort(values, kind="stable")
         order = order[values[order] != 0]
-        found, first = np.unique(values[order], return_index=True)
-        groups = np.split(order, first[1:]) if len(found) else []
-        columns.setdefault("ids", found.astype(np.int64))
+        present, first = np.unique(values[order], return_index=True)
+        groups = np.split(order, first[1:]) if len(present) else []
+        columns.setdefault("ids", present.astype(np.int64))
         return cls.from_rles([encode_runs(starts[g], ends[g], size) for g in groups], size, **columns)
 
     @classmethod

@@ -167,6 +167,6 @@ def contours(mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[np.ndar
     """Closed outlines of a boolean mask, those of its holes among them: (x, y) points, each (P, 2)."""
     from skimage import measure
 
-    found = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="low")
+    outlines = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="low")
     shift = np.array([corner[1], corner[0]]) - 0.5  # padding - 1, pixel centres + 0.5
-    return [outline[:-1, ::-1] + shift for outline in found]
+    return [outline[:-1, ::-1] + shift for outline in outlines]

@@ -82,10 +82,10 @@ def _name_bad_polygon(objects: Sequence[Any], name: Name) -> None:
 def _checked_rles(segmentations: Sequence[Mapping[str, Any]], size: tuple[int, int], name: Name) -> list[Rle]:
     """Compressed RLEs of these, each checked to fill the image."""
     rles: list[Rle] = []
-    wanted = list(size)
+    expected = list(size)
     for index, segmentation in enumerate(segmentations):
         counts = segmentation.get("counts")
-        if list(segmentation.get("size", [])) != wanted:
+        if list(segmentation.get("size", [])) != expected:
             raise InputError(f"{name(index)}: its RLE is of size {segmentation.get('size')}, the image of {list(size)}")
         if isinstance(counts, list):
             if any(not isinstance(c, int) or c < 0 for c in counts) or sum(counts) != size[0] * size[1]:

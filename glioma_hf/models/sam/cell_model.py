@@ -57,7 +57,7 @@ class CellModel(Module):
             tiles: contrast-raised grey tiles (B, S, S); then also
             points: (B, P, 2) prompts,
             prompted: bool (B, P), those that are no padding, and
-            drawn: bool (B, P), those of them whose masks are wanted.
+            drawn: bool (B, P), those of them whose masks are drawn.
 
         Returns with `tiles`: a dict of `heat` (B, S/4, S/4), `quality` (B, P), 0 for padding, and `logits`
         (drawn, S/2, S/2).

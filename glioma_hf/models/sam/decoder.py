@@ -53,18 +53,18 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     points = max(query.shape[1], key.shape[1])
     if key.shape[1] == 1 < points:  # all points' queries at once
         folded = query.transpose(1, 2).flatten(2, 3)
-        found = _attend(folded, key[:, 0], value[:, 0], module.scaling)
-        found = found.unflatten(2, (points, -1)).transpose(1, 2)
+        attended = _attend(folded, key[:, 0], value[:, 0], module.scaling)
+        attended = attended.unflatten(2, (points, -1)).transpose(1, 2)
     elif query.shape[1] == 1 < points:  # all points' keys at once, but each point's softmax of its own
         folded = key.transpose(1, 2).flatten(2, 3)
         weights = (query[:, 0] @ folded.transpose(2, 3)) * module.scaling
         weights = weights.unflatten(-1, (points, -1))  # (B, heads, Q, P, K)
         weights = torch.softmax(weights, -1, dtype=torch.float32).to(value.dtype)
-        found = weights.permute(0, 3, 1, 2, 4) @ value
+        attended = weights.permute(0, 3, 1, 2, 4) @ value
     else:
-        found = _attend(query, key, value, module.scaling)
+        attended = _attend(query, key, value, module.scaling)
     project = module.o_proj if hasattr(module, "o_proj") else module.out_proj  # SAM 2's, SAM's
-    return project(found.transpose(2, 3).flatten(3))
+    return project(attended.transpose(2, 3).flatten(3))
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:

@@ -40,7 +40,7 @@ def tune(
         for scale, candidates in by_scale.items():
             candidates.append(lowest.with_settings(scales=(scale,)).candidates(image))
         references.append(scored_objects(instances))
-        on_progress(Progress(f"asked validation image {number} of {len(images)}", number, len(images)))
+        on_progress(Progress(f"validation image {number} of {len(images)}", number, len(images)))
     tried: list[tuple[float, GenerationSettings]] = []
     for chosen in scales:
         ranked = [Ranked(merged([by_scale[scale][number] for scale in chosen])) for number in range(len(images))]
