@@ -118,8 +118,8 @@ class ResultRow(BaseModel):
 
     def intervals(self, seed: int = 0) -> dict[float, Interval]:
         """95 % interval of the AP at each IoU threshold, as `OverlapScores.intervals` gives it."""
-        found = ap_intervals(self.counts(), seed) or [(0.0, 0.0)] * len(self.scoring.thresholds)
-        return dict(zip(self.scoring.thresholds, found, strict=True))
+        intervals = ap_intervals(self.counts(), seed) or [(0.0, 0.0)] * len(self.scoring.thresholds)
+        return dict(zip(self.scoring.thresholds, intervals, strict=True))
 
     @model_validator(mode="after")
     def _consistent(self) -> ResultRow:

@@ -68,7 +68,7 @@ def agreement(
     named = dict(item.split("=", 1) for item in source if "=" in item)
     if len(named) < 2 or len(named) != len(source):
         raise InputError("give at least two different --source NAME=PATH, the first with images and sizes (COCO)")
-    found = agree_files(named, task, consensus)
+    result = agree_files(named, task, consensus)
     if out is not None:
-        found.write(out)
-    print_agreement(found.pooled)
+        result.write(out)
+    print_agreement(result.pooled)

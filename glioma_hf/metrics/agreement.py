@@ -86,10 +86,10 @@ def agreement(
     Raises `InputError` where the sources hold different numbers of images.
 
         >>> cell = Instances.from_polygons([[[4, 4, 12, 4, 12, 12, 4, 12]]], (20, 20))
-        >>> found = agreement({"Ann": [cell], "Bob": [cell], "model": [Instances.empty((20, 20))]})
-        >>> found.of("Ann", "Bob").ap50, found.of("model", "Ann").fn
+        >>> matrix = agreement({"Ann": [cell], "Bob": [cell], "model": [Instances.empty((20, 20))]})
+        >>> matrix.of("Ann", "Bob").ap50, matrix.of("model", "Ann").fn
         (1.0, 1)
-        >>> found.to_dict()["Ann"]["model"]
+        >>> matrix.to_dict()["Ann"]["model"]
         {'ap50': 0.0, 'ap75': 0.0, 'ap90': 0.0}
     """
     counts = {name: len(images) for name, images in annotations.items()}
@@ -100,9 +100,9 @@ def agreement(
     for position, source in enumerate(names):
         for reference in names[position:]:
             pairs = zip(annotations[source], annotations[reference], strict=True)
-            found = overlap_ap(pairs, options, **settings)
-            scores[reference, source] = replace(found, per_image=tuple(map(_swapped, found.per_image)))
-            scores[source, reference] = found
+            result = overlap_ap(pairs, options, **settings)
+            scores[reference, source] = replace(result, per_image=tuple(map(_swapped, result.per_image)))
+            scores[source, reference] = result
     return Agreement(names, scores)
 
 

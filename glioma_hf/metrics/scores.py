@@ -102,8 +102,9 @@ class OverlapScores:
 
     def intervals(self, seed: int = 0) -> dict[float, Interval]:
         """95 % interval of the AP at each threshold, by bootstrap over images; (0, 0) where there are none."""
-        found = ap_intervals([image.counts for image in self.per_image], seed) or [(0.0, 0.0)] * len(self.thresholds)
-        return dict(zip(self.thresholds, found, strict=True))
+        counts = [image.counts for image in self.per_image]
+        intervals = ap_intervals(counts, seed) or [(0.0, 0.0)] * len(self.thresholds)
+        return dict(zip(self.thresholds, intervals, strict=True))
 
     @cached_property
     def _pooled(self) -> dict[float, ThresholdScores]:
