@@ -36,7 +36,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
 
     def steps(self, images: int) -> int:
         """How many steps training on so many images takes; 1 where a family doesn't count."""
@@ -50,13 +50,17 @@ class Recipe(BaseModel):
 class TrainerRecipe(Recipe):
     """The numbers of a recipe that `models.training.fit` reads."""
 
-    batch: int = Field(4, ge=1)
-    accumulation: int = Field(1, ge=1)  # batches whose gradients make one step
-    learning_rate: float = Field(1e-3, gt=0)  # the peak of one cycle
+    batch: int = Field(4, ge=1, le=4096)
+    accumulation: int = Field(1, ge=1, le=4096)  # batches whose gradients make one step
+    learning_rate: float = Field(1e-3, gt=0, le=10)  # the peak of one cycle
     warmup_ratio: float = Field(0.3, ge=0, le=1)  # of the steps, in which the learning rate rises
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bfloat16 where the device multiplies in it
-    check_every: int = Field(20, ge=1)  # steps from checkpoint to checkpoint, and to validation where that is asked for
-    patience: int = Field(0, ge=0)  # checks without a better validation score before training ends; 0: never ends early
+    check_every: int = Field(
+        20, ge=1, le=10**6
+    )  # steps from checkpoint to checkpoint, and to validation where that is asked for
+    patience: int = Field(
+        0, ge=0, le=10**6
+    )  # checks without a better validation score before training ends; 0: never ends early
 
 
 class Segmenter(ABC):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,19 +35,23 @@ class GenerationSettings(Settings):
 
     prompts: Literal["centres", "grid"] = "centres"
     centre_thresh: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
-    points_per_side: int = Field(16, ge=1)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
-    scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field((1.0,), min_length=1)  # the image is seen at
+    points_per_side: int = Field(16, ge=1, le=256)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
+    scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field(
+        (1.0,), min_length=1, max_length=8
+    )  # the image is seen at
     overlap: float = Field(0.5, ge=0, le=0.9)  # of neighbouring tiles; 0.375 is 1.5 times faster
-    cell_diameter: float = Field(50.0, gt=0)  # of the cells it was trained on, pixels: the circle of the same area
+    cell_diameter: float = Field(
+        50.0, gt=0, le=10**5
+    )  # of the cells it was trained on, pixels: the circle of the same area
     pred_iou_thresh: float = Field(0.5, ge=0, le=1)  # predicted IoU
     stability_score_thresh: float = Field(0.6, ge=0, le=1)
-    stability_score_offset: float = Field(0.8, ge=0)  # of the logits, up and down
+    stability_score_offset: float = Field(0.8, ge=0, le=100)  # of the logits, up and down
     mask_nms_iou: float = Field(0.35, ge=0, le=1)  # two masks of more are one cell; CellSeg1 has 0.05
     mask_nms_cover: float = Field(0.7, ge=0, le=1)  # of the smaller of two masks
-    min_area: int = Field(60, ge=0)  # pixels
+    min_area: int = Field(60, ge=0, le=2**28)  # pixels
     max_area_share: float = Field(0.6, ge=0, le=1)  # of a tile
-    tiles_per_batch: int = Field(4, ge=1)
-    points_per_batch: int = Field(16, ge=1)
+    tiles_per_batch: int = Field(4, ge=1, le=256)
+    points_per_batch: int = Field(16, ge=1, le=4096)
 
     def for_diameter(self, diameter: float) -> GenerationSettings:
         """The settings for images whose cells are about `diameter` pixels wide instead of `cell_diameter`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -17,6 +17,13 @@ from transformers import PreTrainedConfig
 from glioma_hf.errors import InputError
 from glioma_hf.models import EMBEDDED
 from glioma_hf.models.sam.cell_model import CellModel
+from glioma_hf.models.sam.checked import (
+    check_base_config,
+    check_finite,
+    check_weights_hold,
+    read_adapter_config,
+    read_tensors,
+)
 from glioma_hf.models.sam.recipe import LoraSettings
 from glioma_hf.models.sam.sam import WEIGHTS, CellSam
 from glioma_hf.models.sam.sam2 import CellSam2
@@ -79,17 +86,33 @@ def load_base(name: str | Path = EMBEDDED, tile: int | None = None) -> CellModel
     is no such model.
     """
     path = WEIGHTS if str(name) == EMBEDDED else Path(name)
-    source = str(path) if path.is_dir() else str(name)
+    source, where = str(path) if path.is_dir() else str(name), f"the model {name}"
     try:
         config, _ = PreTrainedConfig.get_config_dict(source)
-        kind = CellSam2 if str(config.get("model_type")).startswith("sam2") else CellSam
-        model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True).eval()
-        return model if tile is None else model.at_tile(tile)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        check_base_config(config, where)
+        if not str(config.get("model_type")).startswith("sam"):
+            raise InputError(f"{where} is of the type {str(config.get('model_type'))[:40]!r}; give a SAM or a SAM 2")
+        kind = CellSam2 if str(config["model_type"]).startswith("sam2") else CellSam
+        if path.is_dir():
+            with torch.device("meta"):
+                empty = kind(kind.config_class.from_dict(config))
+            check_weights_hold(path, sum(p.numel() for p in empty.parameters()), where)
+        model, loaded = kind.from_pretrained(
+            source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except InputError:
+        raise
+    except Exception as error:  # a config that asks for nonsense makes the libraries raise whatever it leads them to
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"the model {name} can't be loaded ({reason}); give 'embedded', a folder or a Hub name"
-        ) from None
+        raise InputError(f"{where} can't be loaded ({reason}); give 'embedded', a folder or a Hub name") from None
+    missing = set(loaded["missing_keys"])
+    head = {key for key in missing if key.startswith("centre_head.")}
+    if missing - head or (head and len(head) < len(model.centre_head.state_dict())):
+        raise InputError(f"{where}: its weights lack {min(missing - head or head)} (and {len(missing) - 1} more)")
+    if head:  # a plain SAM: the head isn't trained, whatever the config says
+        model.config.centres_trained = False
+    check_finite(model.named_parameters(), where)
+    return model.eval() if tile is None else model.eval().at_tile(tile)
 
 
 def add_adapter(model: CellModel, settings: LoraSettings | None = None) -> PeftModel:
@@ -121,13 +144,18 @@ def load_adapter(model: CellModel, folder: str | Path) -> PeftModel:
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no adapter ({' and '.join(ADAPTER_FILES)}) lies there")
+    config = read_adapter_config(folder, TARGETS, ("centre_head",))
     try:
-        adapted = PeftModel.from_pretrained(split_qkv(model), str(folder))
+        adapted = get_peft_model(split_qkv(model), config)
+        expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        tensors = read_tensors(folder / ADAPTER_FILES[1], expected)
+        set_peft_model_state_dict(adapted, tensors)
     except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"{folder}: the adapter doesn't fit the model ({reason}); give the base it was made for"
         ) from None
+    check_finite(tensors.items(), str(folder / ADAPTER_FILES[1]))
     if adapted.peft_config["default"].modules_to_save:
         model.config.centres_trained = True
     return adapted.eval()

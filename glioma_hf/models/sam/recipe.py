@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
 
 from glioma_hf.models.base import TrainerRecipe
 
 RECIPES = Path(__file__).parent / "recipes"
+MAX_ITEMS = 10**9  # crops of a run; they are drawn one by one, but counted in advance
+Scale = Annotated[float, Field(ge=0.05, le=20)]
 
 
 class LoraSettings(BaseModel):
@@ -23,7 +26,7 @@ class LoraSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: int = Field(4, ge=1)
+    rank: int = Field(4, ge=1, le=1024)
     dropout: float = Field(0.1, ge=0, lt=1)
     centre_head: bool = True  # train the head that finds prompts, whole, beside the adapter
     use_rslora: bool = False  # scaled by 1 / sqrt(rank) instead of 1 / rank
@@ -34,17 +37,31 @@ class SamRecipe(TrainerRecipe):
     """Every number of the recipe; the defaults are the paper's (CellSeg1), the heat map's weight is ours."""
 
     lora: LoraSettings = LoraSettings()
-    epochs: int = Field(300, ge=1)
-    max_steps: int | None = Field(None, ge=1)  # an end before all epochs, for many images
+    epochs: int = Field(300, ge=1, le=10**6)
+    max_steps: int | None = Field(None, ge=1, le=10**7)  # an end before all epochs, for many images
     tile: int | None = Field(512, ge=64, le=2048, multiple_of=64)  # the input's side in pixels; None: as the model is
-    tiles_per_image: int = Field(9, ge=1)  # 256-pixel tiles with half overlap of a 512-pixel image
-    accumulation: int = Field(8, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    scale: tuple[float, float] = (0.5, 1.5)
-    max_cells: int = Field(16, ge=1)  # points in cells per crop
-    dice_weight: float = Field(0.0, ge=0)
-    heat_weight: float = Field(0.5, ge=0)
+    tiles_per_image: int = Field(9, ge=1, le=10**5)  # 256-pixel tiles with half overlap of a 512-pixel image
+    accumulation: int = Field(8, ge=1, le=4096)
+    learning_rate: float = Field(3e-3, gt=0, le=10)
+    scale: tuple[Scale, Scale] = (0.5, 1.5)  # least and greatest
+    max_cells: int = Field(16, ge=1, le=4096)  # points in cells per crop
+    dice_weight: float = Field(0.0, ge=0, le=1000)
+    heat_weight: float = Field(0.5, ge=0, le=1000)
     iou_target: Literal["cell", "iou"] = "cell"  # what the IoU head learns: 1 for any cell (CellSeg1) or the mask's IoU
+
+    @field_validator("scale")
+    @classmethod
+    def _in_order(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the least scale comes first")
+        return scale
+
+    @model_validator(mode="after")
+    def _within_reason(self) -> Self:
+        items = self.steps(1) * self.batch * self.accumulation
+        if items > MAX_ITEMS:
+            raise ValueError(f"{items} crops for one image are over {MAX_ITEMS}: fewer epochs or steps")
+        return self
 
     def steps(self, images: int) -> int:
         """Optimizer steps of a run on so many images."""
