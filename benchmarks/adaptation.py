@@ -19,7 +19,7 @@ from typing import Any
 from glioma_hf.models.sam.adapter_card import SCORES_FILE
 from PIL import Image
 
-from glioma_hf.data.splits import load_splits
+from glioma_hf.data.splits import load_images
 from glioma_hf.draw import overlay
 from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import Counts, count
@@ -61,13 +61,13 @@ def run(name: str, data: Path, work: Path, recipe: str) -> dict[str, Any]:
 
 def score(segmenter: Any, data: Path) -> dict[str, float]:
     """AP, precision and recall on the test images, and the seconds an image takes."""
-    images = load_splits(data)["test"]
+    images = load_images(data, "test")
     totals = {threshold: Counts() for threshold in THRESHOLDS}
     started = time.perf_counter()
     found = [segmenter.segment(item.pixels) for item in images]
     seconds = (time.perf_counter() - started) / len(images)
     for item, cells in zip(images, found, strict=True):
-        iou = scored_objects(cells).iou(scored_objects(item.cells))
+        iou = scored_objects(cells).iou(scored_objects(item.instances))
         for threshold in THRESHOLDS:
             totals[threshold] += count(iou, threshold)
     half = totals[0.5]
@@ -128,12 +128,12 @@ def draw(curve: dict[int, list[dict[str, float]]]) -> None:
 
 def picture(data: Path, work: Path) -> None:
     """The same part of the first test image by the base and by the adapter of one image, beside each other."""
-    first = load_splits(data)["test"][0]
+    first = load_images(data, "test", numbers=[1])[0]
     part = (250, 250, 850, 750)  # left, top, right, bottom
     both = Image.new("RGB", (2 * (part[2] - part[0]) + 12, part[3] - part[1]), "white")
     ways = (open_segmenter(thresholds=work / "base_centres.thresholds.json"), open_segmenter(adapter=work / "one_01"))
     for place, segmenter in enumerate(ways):
-        shown = overlay(first.pixels, segmenter.segment(first.pixels), first.cells).crop(part)
+        shown = overlay(first.pixels, segmenter.segment(first.pixels), first.instances).crop(part)
         both.paste(shown, (place * (shown.width + 12), 0))
     both.save(FIGURES / "t98g_before_after.png")
 

@@ -25,8 +25,10 @@ from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
 
 ImageKey = int | str  # a COCO image id, or the name of a label map
-# What tools put behind an image's name: NAME_label, NAME_labels, NAME_mask, NAME_masks, NAME_cp_masks, NAME_seg.
-_LABEL_SUFFIX = re.compile(r"(_labels?|(_cp)?_masks?|_seg)$", re.IGNORECASE)
+# What tools put behind an image's name: NAME_label, NAME.label, NAME_labels, NAME_mask, NAME_masks, NAME_cp_masks and
+# NAME_seg, each also as OME-TIFF.
+_LABEL_SUFFIX = re.compile(r"([._]labels?|(_cp)?_masks?|_seg)?(\.ome)?$", re.IGNORECASE)
+_SUFFIXES_SAID = "_label, _labels, _mask, _masks, _cp_masks or _seg"
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ def read_predictions(path: str | Path, references: InstanceSet) -> InstanceSet:
 def read_label_maps(folder: str | Path) -> InstanceSet:
     """A folder of label maps (TIFF or PNG), by image name: without ending and what tools put behind it.
 
-    That is `_label`, `_labels`, `_mask`, `_masks`, `_cp_masks` or `_seg`. Where any file has one of these, the
-    pictures without one that lie beside it (overlays, say, or the images) are passed over.
+    That is `_label` (or `.label`), `_labels`, `_mask`, `_masks`, `_cp_masks` or `_seg`. Where any file has one of
+    these, the pictures without one that lie beside it (overlays, say, or the images) are passed over.
     """
     from glioma_hf.data.images import decode_labels
 
@@ -147,7 +149,7 @@ def read_label_maps(folder: str | Path) -> InstanceSet:
         for file in sorted(Path(folder).iterdir())
         if file.suffix.lower() in (".tif", ".tiff", ".png") and not file.name.startswith(".")
     ]
-    files = [file for file in files if _LABEL_SUFFIX.search(file.stem)] or files
+    files = [file for file in files if _has_suffix(file)] or files
     instances: dict[ImageKey, Instances] = {}
     names: dict[ImageKey, str] = {}
     for file in files:
@@ -173,7 +175,10 @@ def _matched_label_maps(folder: Path, references: InstanceSet) -> InstanceSet:
         keys[image] = key
     unknown = [name for name in maps.instances if name not in keys]
     if unknown:
-        raise InputError(f"{folder}: predictions of {unknown[0]}, which the references don't hold")
+        raise InputError(
+            f"{folder}: predictions of {unknown[0]}, which the references don't hold; a label map is called as its "
+            f"image, and {_SUFFIXES_SAID} may follow"
+        )
     missing = [image for image in keys if image not in maps.instances]
     if missing:
         raise InputError(f"{folder}: no predictions of {missing[0]}; give an empty label map if there are none")
@@ -205,6 +210,11 @@ def _read_prepared(folder: Path, split: str) -> InstanceSet:
         instances[row["image_id"]], names[row["image_id"]] = objects, row["file_name"]
     kinds = Categories(CATEGORIES, CATEGORIES, {i: i for i in range(len(CATEGORIES))})
     return InstanceSet(instances, names, str(folder), kinds, typed=True, complete=True)
+
+
+def _has_suffix(file: Path) -> bool:
+    match = _LABEL_SUFFIX.search(file.stem)
+    return match is not None and match[1] is not None
 
 
 def _image_name(file_name: str) -> str:

@@ -43,28 +43,6 @@ class LabelledImage:
     pixels: np.ndarray
     instances: Instances
 
-    @property
-    def cells(self) -> Instances:
-        """The instances."""
-        return self.instances
-
-
-def load_splits(
-    folder: str | Path, cache: str | Path | None = None, name: str | None = None, task: str = "cells"
-) -> dict[str, list[LabelledImage]]:
-    """Train, validation and test images; see `load_images`."""
-    return {split: load_images(folder, split, task, name=name) for split in ("train", "validation", "test")}
-
-
-def pick(images: list[LabelledImage], number: int, where: str) -> LabelledImage:
-    """The image of that number, from 1. Raises `InputError` where there is none or it has no cell."""
-    if not 1 <= number <= len(images):
-        raise InputError(f"{where}: there is no training image {number}; choose one from 1 to {len(images)}")
-    chosen = images[number - 1]
-    if not len(chosen.instances):
-        raise InputError(f"{where}: training image {number} ({chosen.name}) has no annotated cell; choose another one")
-    return chosen
-
 
 def find_split(folder: str | Path, split: str, name: str | None = None) -> PreparedSplit:
     """A split of a prepared data set: "spec/test", or "test" for the first of that name in the folder's order.

@@ -131,7 +131,19 @@ def label_map() -> np.ndarray:
 
 @pytest.mark.parametrize(
     "name",
-    ["f", "f_label", "f_labels", "f_mask", "f_masks", "f_cp_masks", "f_seg", "f_LABEL"],
+    [
+        "f",
+        "f_label",
+        "f_labels",
+        "f_mask",
+        "f_masks",
+        "f_cp_masks",
+        "f_seg",
+        "f_LABEL",
+        "f.label",
+        "f.ome",
+        "f_masks.ome",
+    ],
 )
 @pytest.mark.parametrize("kind", ["coco", "label maps"])
 def test_label_maps_by_the_names_that_tools_give_them(tmp_path, name, kind):
@@ -171,7 +183,9 @@ def test_label_maps_that_cant_be_told_apart_or_matched(tmp_path):
     with pytest.raises(InputError, match=r"no label maps \(TIFF or PNG\) in it"):
         read_predictions(maps, references)
     tifffile.imwrite(maps / "g_label.tif", label_map())
-    with pytest.raises(InputError, match="maps: predictions of g, which the references don't hold"):
+    with pytest.raises(
+        InputError, match="maps: predictions of g, which the references don't hold; a label map is called as its im"
+    ):
         read_predictions(maps, references)
     tifffile.imwrite(maps / "g_masks.tif", label_map())
     with pytest.raises(InputError, match="a second label map of g; keep one"):
