@@ -36,9 +36,7 @@ class GenerationSettings(Settings):
     prompts: Literal["centres", "grid"] = "centres"
     centre_thresh: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
     points_per_side: int = Field(16, ge=1, le=256)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
-    scales: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field(
-        (1.0,), min_length=1, max_length=8
-    )  # the image is seen at
+    scales: tuple[Scale, ...] = Field((1.0,), min_length=1, max_length=8)  # the image is seen at
     overlap: float = Field(0.5, ge=0, le=0.9)  # of neighbouring tiles; 0.375 is 1.5 times faster
     cell_diameter: float = Field(
         50.0, gt=0, le=10**5
