@@ -55,12 +55,10 @@ class TrainerRecipe(Recipe):
     learning_rate: float = Field(1e-3, gt=0, le=10)  # the peak of one cycle
     warmup_ratio: float = Field(0.3, ge=0, le=1)  # of the steps, in which the learning rate rises
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bfloat16 where the device multiplies in it
-    check_every: int = Field(
-        20, ge=1, le=10**6
-    )  # steps from checkpoint to checkpoint, and to validation where that is asked for
-    patience: int = Field(
-        0, ge=0, le=10**6
-    )  # checks without a better validation score before training ends; 0: never ends early
+    # Steps from checkpoint to checkpoint, and to validation where that is asked for.
+    check_every: int = Field(20, ge=1, le=10**6)
+    # Checks without a better validation score before training ends; 0: never ends early.
+    patience: int = Field(0, ge=0, le=10**6)
 
 
 class Segmenter(ABC):

@@ -26,6 +26,7 @@ from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.lora import unwrap
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
+from glioma_hf.models.sam.recipe import Scale
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
@@ -38,9 +39,7 @@ class GenerationSettings(Settings):
     points_per_side: int = Field(16, ge=1, le=256)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
     scales: tuple[Scale, ...] = Field((1.0,), min_length=1, max_length=8)  # the image is seen at
     overlap: float = Field(0.5, ge=0, le=0.9)  # of neighbouring tiles; 0.375 is 1.5 times faster
-    cell_diameter: float = Field(
-        50.0, gt=0, le=10**5
-    )  # of the cells it was trained on, pixels: the circle of the same area
+    cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
     pred_iou_thresh: float = Field(0.5, ge=0, le=1)  # predicted IoU
     stability_score_thresh: float = Field(0.6, ge=0, le=1)
     stability_score_offset: float = Field(0.8, ge=0, le=100)  # of the logits, up and down
