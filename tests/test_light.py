@@ -54,7 +54,7 @@ def test_every_module_of_data_and_metric_loads():
     [
         (["quickstart", "--out", "{tmp}/out"], "models"),
         (["train", "--data", "{folder}", "--out", "{tmp}/out"], "models"),
-        (["predict", "{folder}", "--out", "{tmp}/out"], "models"),
+        (["predict", "{tmp}/a.png", "--out", "{tmp}/out"], "models"),
         (["data", "stats", "{folder}", "--out", "{tmp}/out"], "plots"),
         (["demo"], "demo"),
     ],

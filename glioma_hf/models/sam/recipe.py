@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from typing_extensions import Self
 
 from glioma_hf.models.base import TrainerRecipe
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RECIPES = Path(__file__).parent / "recipes"
 MAX_ITEMS = 10**9  # crops of a run; they are drawn one by one, but counted in advance
