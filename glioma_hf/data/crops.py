@@ -25,17 +25,15 @@ import numpy as np
 from glioma_hf.data.features import check_task_of_rows, task_categories
 from glioma_hf.data.sources.rows import BOX_MARGIN
 from glioma_hf.data.windows import ArrayReader, WindowReader
-from glioma_hf.errors import InputError
+from glioma_hf.extras import missing_libraries_named
 from glioma_hf.instances import Instances
 from glioma_hf.rle import BoxMask
 
-try:
+with missing_libraries_named():
     import torch
     from torch import Tensor
     from torch.utils.data import Dataset as TorchDataset
     from torch.utils.data import IterableDataset, get_worker_info
-except ImportError:
-    raise InputError("training crops need PyTorch; bring it with pip install 'glioma_hf[models]'") from None
 
 if TYPE_CHECKING:
     import pyarrow as pa

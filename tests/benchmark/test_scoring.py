@@ -14,7 +14,7 @@ from PIL import Image
 from glioma_hf import InputError, Instances
 from glioma_hf.benchmark.results import read_row
 from glioma_hf.benchmark.scoring import agree_files, evaluate_files
-from glioma_hf.data.prepared import annotated_rows
+from glioma_hf.data.splits import annotated_rows
 from glioma_hf.metrics import image_score
 from glioma_hf.metrics.agreement import agreement
 from glioma_hf.metrics.overlap_ap import overlap_ap

@@ -60,6 +60,6 @@ except InputError as error:
 """
     done = run(code, tmp_path, folder)
     assert done.stdout.splitlines() == [
-        "plots need matplotlib; bring it with pip install 'glioma_hf[plots]'",
-        "training crops need PyTorch; bring it with pip install 'glioma_hf[models]'",
+        "matplotlib isn't installed; pip install 'glioma_hf[plots]' brings it",
+        "torch isn't installed; pip install 'glioma_hf[models]' brings it",
     ], done.stderr
