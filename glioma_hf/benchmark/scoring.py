@@ -13,8 +13,8 @@ import numpy as np
 
 from glioma_hf.benchmark.results import ResultRow, write_row
 from glioma_hf.benchmark.scoring_files import ImageKey, InstanceSet, read_predictions, read_references
-from glioma_hf.data.features import TASKS
 from glioma_hf.data.prepared import PROVENANCE, read_prepared
+from glioma_hf.data.splits import find_split
 from glioma_hf.errors import InputError
 from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
@@ -23,9 +23,8 @@ from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.metrics.scores import OverlapScores
 from glioma_hf.metrics.scoring_options import ScoringOptions
+from glioma_hf.palette import OUTCOME_COLOURS
 
-# Okabe and Ito: green, vermillion, sky blue.
-OUTCOME_COLOURS = {"tp": (0, 158, 115), "fp": (213, 94, 0), "fn": (86, 180, 233)}
 CONSENSUS = "consensus"
 
 
@@ -79,7 +78,7 @@ def evaluate_files(
     references: str | Path,
     predictions: str | Path,
     task: str = "cells",
-    split: str = "spec/test",
+    split: str = "test",
     options: ScoringOptions | None = None,
     extras: Sequence[str] = (),
     keep_outcomes: bool = True,
@@ -87,14 +86,14 @@ def evaluate_files(
     """Score a file or folder of predictions against one of references.
 
     Args:
-        references: a COCO file, a folder of label maps, or a prepared data set, of which `split` is read.
+        references: a COCO file, a folder of label maps, or a prepared data set, of which `split` is read (see
+            `find_split`).
         predictions: COCO results, a COCO file, or a folder of label maps.
-        task: of the paper, or "all".
+        task: of the paper, a category of the references by its own name, or "all".
         options, extras, keep_outcomes: as for `overlap_ap`.
 
     Raises `InputError` for files that can't be read or don't fit each other, and for an unknown task.
     """
-    check_task(task)
     reference_set = read_references(references, split)
     prediction_set = read_predictions(predictions, reference_set)
     scores = score_sets(reference_set, prediction_set, task, options, extras, keep_outcomes)
@@ -103,7 +102,7 @@ def evaluate_files(
         scores,
         tuple(reference_set.names[key] for key in reference_set.instances),
         read_prepared(references).source if prepared else Path(references).name,
-        split if prepared else None,
+        find_split(references, split).name if prepared else None,
         task,
         Path(predictions).name,
     )
@@ -127,13 +126,6 @@ def score_sets(
             )
     pairs = ((predicted[key], side) for key, side in chosen.items())
     return overlap_ap(pairs, options, extras, keep_outcomes=keep_outcomes)
-
-
-def check_task(task: str) -> None:
-    """Raise `InputError` for a task that isn't the paper's."""
-    known = (*TASKS, "all")
-    if task not in known:
-        raise InputError(f"the task {task!r} isn't known; it is one of {', '.join(known)}")
 
 
 def write_matches(path: Path, names: Sequence[str], outcomes: Sequence[ImageOutcomes]) -> None:
@@ -200,13 +192,12 @@ def agree_files(
     Args:
         sources: files or folders by name; the first names the images and their sizes (COCO, or a prepared data
             set), the others are read as predictions of these.
-        task: of the paper, or "all".
+        task: "cells", "soma", "cell_a", "cell_b", one of the file's own categories, or "all".
         voters: names whose majority vote joins as one more source, "consensus".
         options: as for `overlap_ap`.
 
     Raises `InputError` for files that can't be read or hold other images, for an unknown task and an unknown voter.
     """
-    check_task(task)
     first, *others = sources
     base = read_references(sources[first])
     sets = {first: base} | {name: read_predictions(sources[name], base) for name in others}

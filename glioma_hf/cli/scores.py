@@ -13,14 +13,14 @@ from glioma_hf.errors import InputError
 from glioma_hf.metrics.scoring_options import ScoringOptions
 
 _DEFAULTS = ScoringOptions()
-TASK_HELP = "cells (both types), soma, cell_a, cell_b or all."
+TASK_HELP = "cells (all but somata), soma, cell_a, cell_b, nucleus, a category by its own name, or all."
 
 
 def evaluate(
     references: Annotated[Path, typer.Option(help="COCO file, folder of label maps, or a prepared data set.")],
     predictions: Annotated[Path, typer.Option(help="COCO results, a COCO file, or a folder of label maps.")],
     task: Annotated[str, typer.Option(help=TASK_HELP)] = "cells",
-    split: Annotated[str, typer.Option(help="Of a prepared data set.")] = "spec/test",
+    split: Annotated[str, typer.Option(help="Of a prepared data set: subset/split, or a split's name.")] = "test",
     threshold: Annotated[list[float], typer.Option(help="IoU; give it again for more.")] = [*_DEFAULTS.thresholds],  # noqa: B006
     flattened: Annotated[bool, typer.Option("--flattened", help="Score without overlaps (Table 4).")] = False,
     border: Annotated[int, typer.Option(min=0, help="Pixels of frame whose objects are left out.")] = _DEFAULTS.border,

@@ -14,9 +14,10 @@ from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import ImageScore
 from glioma_hf.metrics.matching import Counts, match
 from glioma_hf.metrics.overlap_ap import overlap_ap
-from glioma_hf.metrics.plots import draw_matrix, drawing
+from glioma_hf.metrics.score_plots import draw_matrix
 from glioma_hf.metrics.scores import OverlapScores
 from glioma_hf.metrics.scoring_options import ScoringOptions
+from glioma_hf.plots import drawing
 from glioma_hf.rle import BoxMask
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.image_score import ImageScore
 from glioma_hf.metrics.intervals import Interval, ap_intervals
 from glioma_hf.metrics.matching import Counts
-from glioma_hf.metrics.plots import draw_curves, drawing
+from glioma_hf.metrics.score_plots import draw_curves
 from glioma_hf.metrics.score_values import BestMatchScores, ImageMeans, Panoptic, ThresholdScores
 from glioma_hf.metrics.scoring_options import ScoringOptions
+from glioma_hf.plots import drawing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,15 +12,16 @@ from viewer import payload, viewer
 from work import complain, read_upload
 
 from glioma_hf import InputError, Instances
-from glioma_hf.benchmark.scoring import OUTCOME_COLOURS, score_sets
+from glioma_hf.benchmark.scoring import score_sets
 from glioma_hf.benchmark.scoring_files import read_predictions, read_references
 from glioma_hf.data.images import SUFFIXES
 from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.scores import OverlapScores, shown
 from glioma_hf.metrics.scoring_options import ScoringOptions
+from glioma_hf.palette import OUTCOME_COLOURS, hex_of
 
 EMPTY = "Upload references and predictions, then press <b>Score</b>."
-COLOURS = {kind: "#{:02X}{:02X}{:02X}".format(*colour) for kind, colour in OUTCOME_COLOURS.items()}
+COLOURS = {kind: hex_of(colour) for kind, colour in OUTCOME_COLOURS.items()}
 # The viewer also dashes what was missed.
 WORDS = {"tp": "true positives", "fp": "false positives", "fn": "missed"}
 ROWS = ("ap", "f1", "precision", "recall", "tp", "fp", "fn")

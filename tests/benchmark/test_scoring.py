@@ -53,12 +53,23 @@ def test_scores_names_and_row_of_a_pair_of_files(files):
 
 def test_row_of_a_prepared_data_set_names_it_and_its_split(folder, tmp_path):
     (tmp_path / "none.json").write_text("[]")
-    row = evaluate_files(folder, tmp_path / "none.json", "soma", "spec/validation").row()
+    row = evaluate_files(folder, tmp_path / "none.json", "soma", "validation").row()
     assert (row.data_set, row.split, row.task) == ("glioma_c6", "spec/validation", "soma")
     assert [image.file_name for image in row.images] == [r["file_name"] for r, _ in annotated_rows(folder, row.split)]
 
 
+def test_a_files_own_category_is_a_task(files):
+    content = json.loads((files / "references.json").read_text())
+    content["categories"] = [{"id": 1, "name": "neuron"}]
+    (files / "references.json").write_text(json.dumps(content))
+    evaluation = evaluate_files(files / "references.json", files / "predictions.json", "neuron")
+    assert (evaluation.task, evaluation.scores.tp) == ("neuron", 2)
+    with pytest.raises(InputError, match=r"the task 'glia' isn't one of its own; there are .*neuron \(6\)"):
+        evaluate_files(files / "references.json", files / "predictions.json", "glia")
+
+
 def test_files_say_the_same_and_each_image_is_matched_once(files, monkeypatch):
+    pytest.importorskip("matplotlib")
     calls = []
     plain = image_score.match
 
@@ -92,6 +103,7 @@ def test_files_say_the_same_and_each_image_is_matched_once(files, monkeypatch):
 
 
 def test_overlays_lie_over_the_images_and_have_each_outcomes_colour(files):
+    pytest.importorskip("matplotlib")
     (files / "images").mkdir()
     for name, grey in (("one", 90), ("two", 120)):
         tifffile.imwrite(files / "images" / f"{name}.tif", np.full(SIZE, grey, np.uint8))
@@ -111,6 +123,7 @@ def test_overlays_lie_over_the_images_and_have_each_outcomes_colour(files):
 
 
 def test_agreement_of_files_is_scored_once_and_told_per_image(files):
+    pytest.importorskip("matplotlib")
     (files / "same.json").write_text(json.dumps(REFERENCES.to_coco(5, [1]) + REFERENCES.to_coco(2, [1])))
     sources = {"truth": files / "references.json", "model": files / "predictions.json", "same": files / "same.json"}
     found = agree_files(sources, voters=["truth", "model", "same"])

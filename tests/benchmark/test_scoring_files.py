@@ -37,7 +37,7 @@ def write_results(path, kinds=(1, 1, 1)):
 
 def true_positives(references, predictions, task):
     expected, given = references.of_task(task), predictions.of_task(task)
-    return overlap_ap((given[key], expected[key]) for key in expected)["tp"]
+    return overlap_ap((given[key], expected[key]) for key in expected).tp
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def test_matrix_is_symmetric_with_ones_on_its_diagonal():
 
 
 def test_frame_picture_and_images_of_an_agreement(tmp_path):
+    pytest.importorskip("matplotlib")
     sources = {"one": [cells((5, 5, 10)), cells((5, 5, 10), (20, 20, 10))], "two": [cells((5, 5, 10))] * 2}
     found = agreement(sources)
     assert found.to_frame().loc["one", "two"] == pytest.approx(2 / 3)

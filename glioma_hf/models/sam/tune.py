@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 
 from glioma_hf.instances import Instances
-from glioma_hf.metrics.image_score import ScoringOptions, is_scored, scored_objects
+from glioma_hf.metrics.image_score import is_scored, scored_objects
 from glioma_hf.metrics.matching import Counts, count
+from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.models.base import LabelledPixels
 from glioma_hf.models.sam.generate import GenerationSettings, Ranked, SamSegmenter, merged
 from glioma_hf.progress import OnProgress, Progress, ignore

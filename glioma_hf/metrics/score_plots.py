@@ -1,38 +1,11 @@
-"""Scores as pictures; matplotlib is loaded when one is drawn."""
+"""Scores as pictures, drawn into axes of matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
-from glioma_hf.errors import InputError
-
-
-@contextmanager
-def drawing(path: str | Path | None, axes: Any, size: tuple[float, float]) -> Iterator[Any]:
-    """Matplotlib axes to draw into, saved at `path` (where one is given) when the block ends.
-
-    Without `axes` there is a new figure of `size` inches: one of pyplot's where there is no path either, so that
-    a notebook shows it. Raises `InputError` where matplotlib isn't installed.
-    """
-    if axes is None:
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise InputError("plots need matplotlib, which isn't here: pip install 'glioma_hf[plots]'") from None
-        if path is None:
-            from matplotlib import pyplot
-
-            axes = pyplot.figure(figsize=size, layout="constrained").subplots()
-        else:  # no state that is shared with the caller's own plots
-            axes = Figure(figsize=size, layout="constrained").subplots()
-    yield axes
-    if path is not None:
-        axes.figure.savefig(path, dpi=150)
 
 
 def draw_curves(axes: Any, curves: Mapping[str, Mapping[float, float]], title: str = "") -> None:
