@@ -1,0 +1,74 @@
+"""The page with a family that it knows nothing of: the dummy, in this process."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from glioma_hf.models import load_segmenter
+from glioma_hf.models.saved import ModelFolder
+from glioma_hf.workflows.training import teach
+from tests.conftest import ROOT
+from tests.demo.conftest import WIDE, downloads, screenshot
+from tests.models.contract import PAIR
+
+
+@pytest.fixture
+def served(dummy):
+    """Where the page is served while the dummy is among the families."""
+    pytest.importorskip("gradio")
+    sys.path.insert(0, str(ROOT / "spaces" / "demo"))
+    import app
+
+    page = app.build().queue()
+    _, url, _ = page.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
+    yield url
+    page.close()
+    sys.path.remove(str(ROOT / "spaces" / "demo"))
+
+
+@pytest.fixture
+def page(served, browser):
+    """The page, with the model's choices open."""
+    context = browser.new_context(viewport=WIDE, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    opened.goto(served)
+    opened.wait_for_selector("#find")
+    opened.locator("#model button").first.click()
+    yield opened
+    context.close()
+
+
+def cells_found(page, tmp_path) -> list[dict]:
+    """What Find cells gives on the sample, from the download."""
+    page.click("#find")
+    page.wait_for_selector("#downloads a[download]")
+    page.wait_for_selector("#viewer .summary:has-text('cells')")
+    return json.loads(downloads(page, "#downloads", tmp_path)["coco.json"].read_text())
+
+
+def test_a_family_is_a_choice_and_finds_cells(page, tmp_path):
+    import work
+
+    page.get_by_label("dummy: plain", exact=True).check()
+    found = cells_found(page, tmp_path)
+    pixels, _ = work.sample("Crowded cells")
+    cells = load_segmenter("dummy").with_score_threshold(0.2).segment(pixels)
+    assert [row["segmentation"]["counts"] for row in found] == [rle["counts"].decode() for rle in cells.rles]
+    screenshot(page, "segment_dummy")
+
+
+def test_a_saved_model_of_it_is_uploaded(page, tmp_path):
+    import work
+
+    teach(*PAIR, tmp_path / "taught", "dummy")
+    packed = ModelFolder(tmp_path / "taught").pack(tmp_path / "dummy.zip")
+    page.get_by_label("dummy: plain", exact=True).check()
+    page.set_input_files("#model input[type=file]", str(packed))
+    page.wait_for_selector("#model :text('dummy.zip')")
+    found = cells_found(page, tmp_path)
+    pixels, _ = work.sample("Crowded cells")
+    assert len(found) == len(load_segmenter(tmp_path / "taught").segment(pixels))
