@@ -11,12 +11,17 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+import hypothesis
 import pytest
 
 from glioma_hf.data.prepare import prepare
 from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
 from tests.browser import NONE_HERE, REMEDY
+
+# On a busy machine an example that takes long is no fault of the code.
+hypothesis.settings.register_profile("glioma_hf", deadline=None)
+hypothesis.settings.load_profile("glioma_hf")
 
 ROOT = Path(__file__).parents[1]
 T98G = ROOT.parent / "shared" / "data" / "t98g"

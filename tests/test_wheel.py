@@ -85,7 +85,7 @@ def test_what_is_in_it(wheel):
     package = {str(p.relative_to(ROOT)) for p in (ROOT / "glioma_hf").rglob("*") if p.is_file()}
     package = {name for name in package if "__pycache__" not in name and "_bundled" not in name}
     assert package <= names
-    for ending in (".safetensors", ".html", ".md", "/py.typed"):
+    for ending in (".safetensors", "/recipes/quick.json", ".html", ".md", "/py.typed"):
         assert [name for name in package if name.endswith(ending)], ending
     for folder in ("metric", "spaces/demo"):
         beside = {str(p.relative_to(ROOT)) for p in (ROOT / folder).glob("*") if p.is_file()}

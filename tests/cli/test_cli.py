@@ -51,7 +51,7 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
         except SystemExit as ended:
             code = ended.code or 0
     if without := re.search(r"\w+ isn't installed; pip install 'glioma_hf\[.*", err.getvalue()):
-        pytest.skip(without[0])  # true in an installation without extras alone, see tests/test_light.py
+        pytest.skip(without[0])  # true in an installation without extras alone, see tests/test_light_installation.py
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 

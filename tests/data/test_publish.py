@@ -191,6 +191,7 @@ def server():
 
 def publish(server, folder: Path, *more: str, command: tuple[str, ...] = ("data", "publish")):
     """The command in a process of its own, as libraries read the Hub's address when they load."""
+    pytest.importorskip("matplotlib")  # for the previews
     import subprocess
     import sys
 
@@ -262,6 +263,7 @@ def test_bad_arguments(folder, tmp_path):
 
 
 def test_a_folder_that_lost_a_file(folder, tmp_path):
+    pytest.importorskip("matplotlib")  # for the previews
     import shutil
 
     broken = tmp_path / "broken"

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from glioma_hf import InputError
 from glioma_hf.extras import EXTRA_OF, missing_libraries_named
@@ -54,12 +55,13 @@ def test_every_module_of_data_and_metric_loads():
     [
         (["quickstart", "--out", "{tmp}/out"], "models"),
         (["train", "--data", "{folder}", "--out", "{tmp}/out"], "models"),
-        (["predict", "{tmp}/a.png", "--out", "{tmp}/out"], "models"),
+        (["predict", "{tmp}/cells.png", "--out", "{tmp}/out"], "models"),
         (["data", "stats", "{folder}", "--out", "{tmp}/out"], "plots"),
         (["demo"], "demo"),
     ],
 )
 def test_a_command_that_needs_more_says_what(arguments, extra, folder, tmp_path):
+    Image.new("L", (64, 64)).save(tmp_path / "cells.png")
     done = command(*(a.format(tmp=tmp_path, folder=folder) for a in arguments))
     assert done.returncode == 2
     sentence = rf"glioma-hf: (\w+) isn't installed; pip install 'glioma_hf\[{extra}\]' brings it\n"
