@@ -77,7 +77,7 @@ $(LIGHT)/.installed: pyproject.toml constraints.txt
 $(OLD)/.installed: pyproject.toml
 	@echo "== setting up $(OLD): datasets 3.6 for the loading script"
 	$(PYTHON) -m venv $(OLD)
-	$(OLD)/bin/pip install --quiet "datasets==3.6.0" numpy scipy scikit-image pycocotools pillow pyyaml
+	$(OLD)/bin/pip install --quiet "datasets==3.6.0" numpy scipy scikit-image pycocotools pillow pyyaml orjson
 	@touch $@
 
 # What the metric may lean on once it is on the Hub, and nothing else.

@@ -32,6 +32,7 @@ def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
     """The columns as `datasets` features; the same for every source but for its `categories`."""
     from datasets import ClassLabel, Features, Image, Sequence, Value
 
+    polygons = Sequence(Sequence(Value("float64")))
     return Features(
         {
             "image": Image(),
@@ -46,11 +47,13 @@ def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
                 {
                     "id": Value("int64"),
                     "category": ClassLabel(names=list(categories)),
-                    "segmentation": Sequence(Sequence(Value("float64"))),
+                    "segmentation": polygons,
                     "bbox": Sequence(Value("float64"), length=4),
                     "area": Value("float64"),
                 }
             ],
+            # Crowds and the like: neither objects nor background. Folders that were prepared before haven't got it.
+            "ignored": [{"category": ClassLabel(names=list(categories)), "segmentation": polygons}],
         }
     )
 
@@ -88,6 +91,20 @@ def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = 
         instances = instances.flatten()
         instances = instances.select(instances.areas > 0)
     return instances
+
+
+def ignored_of(row: Mapping[str, Any], task: str = "cells") -> Instances:
+    """The regions of a row that count neither as objects of a task nor as background, as `Instances`.
+
+    Annotations with `iscrowd` are such regions. Arguments and errors are those of `instances_of`.
+    """
+    categories = task_categories(task)
+    regions = [r for r in row.get("ignored") or () if r["category"] in categories]
+    return Instances.from_polygons(
+        [r["segmentation"] for r in regions],
+        (row["height"], row["width"]),
+        categories=[r["category"] for r in regions],
+    )
 
 
 def task_categories(task: str) -> set[int]:

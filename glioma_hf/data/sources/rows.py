@@ -104,8 +104,12 @@ def make_row(
     split: ArchiveSplit,
     objects: list[Row],
     subset: str = "",
+    ignored: Sequence[Row] = (),
 ) -> Row:
-    """A row of encoded image and objects; `size` is (width, height), `subset` the split's unless given."""
+    """A row of encoded image and objects; `size` is (width, height), `subset` the split's unless given.
+
+    `ignored` are regions that count as no object and as no background, see `glioma_hf.data.features`.
+    """
     file_name = PurePosixPath(name).name
     return {
         "image": {"bytes": data, "path": file_name},
@@ -116,13 +120,14 @@ def make_row(
         "subset": subset or split.subset,
         "split": split.split,
         "objects": objects,
+        "ignored": list(ignored),
     }
 
 
 def annotated_objects(
     annotations: Sequence[Mapping[str, Any]],
     size: tuple[int, int],
-    category_index: Mapping[int, int],
+    category_index: Mapping[Any, int],
     where: str,
     repairs: Repairs,
 ) -> list[Row]:
@@ -169,6 +174,34 @@ def annotated_objects(
             }
         )
     return rows
+
+
+def ignored_regions(
+    annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], category_index: Mapping[Any, int], where: str
+) -> list[Row]:
+    """The column `ignored` from COCO annotations with `iscrowd`; those without a pixel in the image are left out.
+
+    Raises `InputError` as `annotated_objects`.
+    """
+    if not annotations:
+        return []
+    try:
+        regions = Instances.from_coco(annotations, size[::-1], category_index)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    regions = regions.select(regions.areas > 0)
+    columns = zip(regions.categories.tolist(), regions.to_polygons(), strict=True)
+    return [{"category": category, "segmentation": polygons} for category, polygons in columns]
+
+
+def is_crowd(annotation: Mapping[str, Any], where: str) -> bool:
+    """Whether an annotation is a region of objects that aren't told apart. Raises `InputError` for neither 0 nor 1."""
+    value = annotation.get("iscrowd")
+    if value in (None, 0, "0"):
+        return False
+    if value in (1, "1"):
+        return True
+    raise InputError(f"{where}: annotation {annotation['id']} has the iscrowd {value!r}; it is 0 or 1")
 
 
 def labelled_objects(labels: np.ndarray, category: str = "cell", first_id: int = 0) -> list[Row]:
