@@ -141,7 +141,7 @@ def polygons_to_rles(objects: Sequence[Any], size: tuple[int, int], name: Name) 
     except (TypeError, ValueError, OverflowError):
         _name_bad_polygon(objects, name)
         raise InputError(f"{name(0)}: its polygons or those after it can't be read") from None
-    sound = not set(map(type, parts)) - {list, tuple, np.ndarray}
+    sound = not set(map(type, parts)) & {str, bytes, dict}
     if not sound or (lengths % 2).any() or (lengths < 6).any() or not np.isfinite(flat).all():
         _name_bad_polygon(objects, name)
     low, high = float(flat.min()), float(flat.max())
@@ -169,7 +169,7 @@ def _name_bad_polygon(objects: Sequence[Any], name: Name) -> None:
                 points = np.asarray(polygon, np.float64)
             except (TypeError, ValueError, OverflowError):
                 points = np.zeros((0, 0))
-            if points.ndim != 1 or not isinstance(polygon, list | tuple | np.ndarray):
+            if points.ndim != 1 or isinstance(polygon, str | bytes | dict):
                 raise InputError(f"{name(index)}: polygon {number} isn't a flat list of numbers x0, y0, x1, y1 ...")
             if len(points) % 2:
                 raise InputError(f"{name(index)}: polygon {number} has an odd number of coordinates ({len(points)})")
@@ -194,7 +194,12 @@ def _cut_far_ones(flat: np.ndarray, lengths: np.ndarray, size: tuple[int, int]) 
 def _cut(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """What of a polygon lies in the image and the margin around it, by Sutherland and Hodgman, one side at a time."""
     points = np.clip(polygon, -1e15, 1e15).reshape(-1, 2)
-    for axis, limit, sign in ((0, size[1] + _MARGIN, 1), (1, size[0] + _MARGIN, 1), (0, -_MARGIN, -1), (1, -_MARGIN, -1)):
+    for axis, limit, sign in (
+        (0, size[1] + _MARGIN, 1),
+        (1, size[0] + _MARGIN, 1),
+        (0, -_MARGIN, -1),
+        (1, -_MARGIN, -1),
+    ):
         following = np.roll(points, -1, 0)
         inside, follows = (sign * p[:, axis] <= sign * limit for p in (points, following))
         crossing = inside != follows
@@ -255,7 +260,7 @@ def _checked_rles(segmentations: Sequence[Mapping[str, Any]], size: tuple[int, i
     return rles
 
 
-def _compressed(counts: Sequence[Any], size: tuple[int, int]) -> Rle:
+def _compressed(counts: Any, size: tuple[int, int]) -> Rle:
     """The RLE of uncompressed counts, whole floats among them; empty where they aren't counts of this image."""
     try:
         given = np.asarray(counts)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TypeVar
 
 from glioma_hf.errors import InputError
 
 ImageKey = int | str  # a COCO image id, or the name of a label map
-A = TypeVar("A", bound=Hashable)
-B = TypeVar("B", bound=Hashable)
 Path = tuple[str, ...]
 # What tools put behind an image's name: NAME_label, NAME.label, NAME_labels, NAME_mask, NAME_masks, NAME_cp_masks and
 # NAME_seg, each also as OME-TIFF.
@@ -32,9 +29,9 @@ def is_label_name(file_name: str) -> bool:
     return match is not None and match[1] is not None
 
 
-def by_name(names: Mapping[A, str], where: str) -> dict[str, A]:
+def by_name(names: Mapping[ImageKey, str], where: str) -> dict[str, ImageKey]:
     """Keys by name. Raises `InputError` that begins with `where` and tells both for a name that comes twice."""
-    found: dict[str, A] = {}
+    found: dict[str, ImageKey] = {}
     for key, name in names.items():
         if name in found:
             raise InputError(f"{where}: its images {found[name]} and {key} are both called {name}; name them apart")
@@ -42,7 +39,9 @@ def by_name(names: Mapping[A, str], where: str) -> dict[str, A]:
     return found
 
 
-def pair_stems(given: Mapping[A, str], known: Mapping[B, str], said: tuple[str, str]) -> dict[A, B]:
+def pair_stems(
+    given: Mapping[ImageKey, str], known: Mapping[ImageKey, str], said: tuple[str, str]
+) -> dict[ImageKey, ImageKey]:
     """From keys of `given` to those of `known` whose `image_name` is the same; ids of unmatched ones are left out.
 
     Args:
@@ -56,7 +55,9 @@ def pair_stems(given: Mapping[A, str], known: Mapping[B, str], said: tuple[str, 
     return {key: stems[stem] for stem, key in own.items() if stem in stems}
 
 
-def pair_paths(given: Mapping[A, str], known: Mapping[B, str], said: tuple[str, str]) -> dict[A, B]:
+def pair_paths(
+    given: Mapping[ImageKey, str], known: Mapping[ImageKey, str], said: tuple[str, str]
+) -> dict[ImageKey, ImageKey]:
     """From keys of `given` to those of `known` that mean the same image; unmatched ones are left out.
 
     Names are compared with their folders: as they are, in one Unicode form, then where one lacks the upper folders
@@ -65,7 +66,7 @@ def pair_paths(given: Mapping[A, str], known: Mapping[B, str], said: tuple[str, 
     Raises `InputError` for two images of one name on a side, and for a name that may mean several images.
     """
     left, right = ({key: _parts(name) for key, name in side.items()} for side in (given, known))
-    pairs: dict[A, B] = {}
+    pairs: dict[ImageKey, ImageKey] = {}
     for form in (lambda path: path, _composed):
         open_left, open_right = _open(left, pairs), _open(right, pairs.values())
         others = by_name({key: "/".join(form(path)) for key, path in open_right.items()}, said[1])
@@ -82,10 +83,12 @@ def pair_paths(given: Mapping[A, str], known: Mapping[B, str], said: tuple[str, 
     return pairs
 
 
-def _partial(left: Mapping[A, Path], right: Mapping[B, Path], said: tuple[str, str]) -> list[tuple[A, B]]:
+def _partial(
+    left: Mapping[ImageKey, Path], right: Mapping[ImageKey, Path], said: tuple[str, str]
+) -> list[tuple[ImageKey, ImageKey]]:
     """Pairs of which one path is the end of the other."""
-    meant: dict[A, list[B]] = defaultdict(list)
-    back: dict[B, list[A]] = defaultdict(list)
+    meant: dict[ImageKey, list[ImageKey]] = defaultdict(list)
+    back: dict[ImageKey, list[ImageKey]] = defaultdict(list)
     ends = _by_end(right)
     others = {path: key for key, path in right.items()}
     for key, path in left.items():
@@ -97,25 +100,25 @@ def _partial(left: Mapping[A, Path], right: Mapping[B, Path], said: tuple[str, s
     for side, paths, names, where in ((meant, left, right, said), (back, right, left, said[::-1])):
         for key, several in side.items():
             if len(several) > 1:
-                first, second = ("/".join(names[other]) for other in several[:2])  # type: ignore[index]
+                first, second = ("/".join(names[other]) for other in several[:2])
                 raise InputError(
-                    f"{where[0]}: its image {'/'.join(paths[key])} may be {first} or {second} of "  # type: ignore[index]
+                    f"{where[0]}: its image {'/'.join(paths[key])} may be {first} or {second} of "
                     f"{where[1]}; write the folders into both"
                 )
     return [(key, several[0]) for key, several in meant.items()]
 
 
-def _by_end(paths: Mapping[B, Path]) -> dict[Path, list[B]]:
+def _by_end(paths: Mapping[ImageKey, Path]) -> dict[Path, list[ImageKey]]:
     """Keys by each end of their path that is shorter than it."""
-    ends: dict[Path, list[B]] = defaultdict(list)
+    ends: dict[Path, list[ImageKey]] = defaultdict(list)
     for key, path in paths.items():
         for i in range(1, min(len(path), 12)):
             ends[path[i:]].append(key)
     return ends
 
 
-def _open(side: Mapping[A, Path], taken: object) -> dict[A, Path]:
-    done = set(taken)  # type: ignore[call-overload]
+def _open(side: Mapping[ImageKey, Path], taken: Iterable[ImageKey]) -> dict[ImageKey, Path]:
+    done = set(taken)
     return {key: path for key, path in side.items() if key not in done}
 
 

@@ -27,6 +27,7 @@ from glioma_hf.instances import Instances, check_size
 from glioma_hf.jsonfile import id_of
 from glioma_hf.segmentation import is_finite
 
+
 @dataclass(frozen=True)
 class InstanceSet:
     """One side of many images.
@@ -138,9 +139,7 @@ def read_predictions(path: str | Path, references: InstanceSet, repairs: Repairs
                 )
             instances[key] = _objects(file, image, size, index, path, repairs)
     unknown = tuple(name for key, name in names.items() if key not in pairs)
-    return InstanceSet(
-        instances, references.names, str(path), references.kinds, references.typed, unknown=unknown
-    )
+    return InstanceSet(instances, references.names, str(path), references.kinds, references.typed, unknown=unknown)
 
 
 def read_label_maps(folder: str | Path) -> InstanceSet:
@@ -225,12 +224,15 @@ def _read_results(file: CocoFile, path: Path, references: InstanceSet, repairs: 
     known = {id_of(key): key for key in references.instances}
     for image in file.image_ids():
         if image not in known:
-            name = file.annotations(image)[0].get("id", "of its first")
-            raise InputError(f"{path}: object {name} is of the unknown image {image}")
+            item = file.annotations(image)[0]
+            some = ", ".join(map(str, list(known)[:3]))
+            told = f"object {item['id']}" if "id" in item else "an object"
+            raise InputError(
+                f"{path}: {told} is of the unknown image {image}; results have the references' image ids ({some} ...)"
+            )
     index = references.kinds.ids if references.typed else None
     instances = {
-        key: _objects(file, image, references.instances[key].size, index, path, repairs)
-        for image, key in known.items()
+        key: _objects(file, image, references.instances[key].size, index, path, repairs) for image, key in known.items()
     }
     return InstanceSet(instances, references.names, str(path), references.kinds, references.typed)
 
@@ -247,11 +249,10 @@ def _objects(
     where = f"{path}: image {image}"
     items = file.annotations(image)
     for number, item in enumerate(items):
-        score = item.get("score")
+        score, name = item.get("score"), item.get("id", f"number {number}")
         if score is not None and not is_finite(score):
             raise InputError(
-                f"{path}: object {item.get('id', f'number {number}')} of image {image} has the score {str(score)[:40]}; "
-                "scores are finite numbers"
+                f"{path}: object {name} of image {image} has the score {str(score)[:40]}; scores are finite numbers"
             )
         if file.is_results:
             item["iscrowd"] = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,4 +94,4 @@ def _choices(pairs: Overlaps, predictions: Instances) -> list[list[tuple[int, fl
     near = pairs.where(pairs.iou >= THRESHOLDS[0])
     cuts = np.searchsorted(near.rows, np.arange(len(predictions) + 1))
     columns, ious = near.columns.tolist(), near.iou.tolist()
-    return [list(zip(columns[a:b], ious[a:b], strict=True)) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [list(zip(columns[a:b], ious[a:b], strict=True)) for a, b in pairwise(cuts.tolist())]

@@ -146,6 +146,4 @@ def _several(pairs: Overlaps, lies_in: np.ndarray) -> dict[int, list[int]]:
     """For each object of the first side in which two or more of the second lie, which these are."""
     within = pairs.where(lies_in)
     whole, first, many = np.unique(within.rows, return_index=True, return_counts=True)
-    return {
-        int(i): within.columns[a : a + n].tolist() for i, a, n in zip(whole, first, many, strict=True) if n >= 2
-    }
+    return {int(i): within.columns[a : a + n].tolist() for i, a, n in zip(whole, first, many, strict=True) if n >= 2}

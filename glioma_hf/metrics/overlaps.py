@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ def _iou_of_pairs(
     values = np.zeros(len(rows))
     fresh = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]]) if len(rows) else np.zeros(0, int)
     cuts = [*fresh[::_BLOCK].tolist(), len(rows)]
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in pairwise(cuts):
         left, left_place = np.unique(rows[a:b], return_inverse=True)
         right, right_place = np.unique(columns[a:b], return_inverse=True)
         # A block that overlaps much is cut, so that no large matrix comes of it.

@@ -263,15 +263,15 @@ def _extents(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
         lengths = [sum(map(len, annotations[i]["segmentation"])) for i in drawn]
         parts = chain.from_iterable(annotations[i]["segmentation"] for i in drawn)
         points = np.fromiter(chain.from_iterable(parts), np.float64, sum(lengths)).reshape(-1, 2)
-        starts = (np.cumsum(lengths) - lengths) // 2
+        starts = ((np.cumsum(lengths) - lengths) // 2).tolist()
         extents[drawn] = np.hstack([np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)])
     return extents
 
 
 def _leave(extents: np.ndarray, width: int, height: int) -> np.ndarray:
     """Which of the extents leave an image by more than `LOOSE`: bool (N,)."""
-    leave: np.ndarray = (extents[:, :2] < -LOOSE).any(1) | (extents[:, 2:] > [width + LOOSE, height + LOOSE]).any(1)
-    return leave
+    beyond = np.hstack([extents[:, :2] < -LOOSE, extents[:, 2:] > [width + LOOSE, height + LOOSE]])
+    return np.asarray(beyond.any(1))
 
 
 def _fits(box: Any, true: np.ndarray) -> bool:
