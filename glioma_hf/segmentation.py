@@ -44,11 +44,13 @@ def read_columns(
         raise InputError(
             f"{len(annotations) - len(scores)} of {len(annotations)} objects have no score: give all or none"
         )
-    for i, score in enumerate(scores):
-        if not is_finite(score):
-            raise InputError(f"{name(i)}: the score {str(score)[:40]!r} isn't a finite number")
-    crowd = [a.get("iscrowd") in (1, "1") for a in annotations]  # True and 1.0 equal 1
-    return {"categories": categories, "scores": scores or None, "ids": ids, "crowd": crowd if any(crowd) else None}
+    if set(map(type, scores)) - {float} or not np.isfinite(scores).all():
+        for i, score in enumerate(scores):
+            if not is_finite(score):
+                raise InputError(f"{name(i)}: the score {str(score)[:40]!r} isn't a finite number")
+    crowd: Any = [a.get("iscrowd") for a in annotations]
+    crowd = [mark in (1, "1") for mark in crowd] if any(crowd) else None  # True and 1.0 equal 1
+    return {"categories": categories, "scores": scores or None, "ids": ids, "crowd": crowd}
 
 
 def whole_number(value: Any) -> int | None:
@@ -234,9 +236,9 @@ def _checked_rles(segmentations: Sequence[Mapping[str, Any]], size: tuple[int, i
     most = min(MAX_COUNTS, 7 * (pixels + 2))
     for index, segmentation in enumerate(segmentations):
         counts, given = segmentation.get("counts"), segmentation.get("size")
-        if not isinstance(given, list | tuple | np.ndarray) or list(given) != expected:
+        if (type(given) is not list or given != expected) and (not isinstance(given, tuple | np.ndarray) or list(given) != expected):
             raise InputError(f"{name(index)}: its RLE is of size {given}, the image of {expected}")
-        if isinstance(counts, list | tuple | np.ndarray):
+        if type(counts) is not str and isinstance(counts, list | tuple | np.ndarray):
             if len(counts) <= most:
                 rles.append(_compressed(counts, size))
             if len(counts) > most or not rles[-1]:
@@ -244,16 +246,18 @@ def _checked_rles(segmentations: Sequence[Mapping[str, Any]], size: tuple[int, i
                     f"{name(index)}: the counts of its RLE don't fill the image of {size[1]} x {size[0]} pixels"
                 )
             continue
-        if isinstance(counts, str):
+        if type(counts) is str:
             counts = counts.encode("ascii", "replace")
-        if not isinstance(counts, bytes):
+        if type(counts) is not bytes:
             raise InputError(f"{name(index)}: its RLE has no counts")
         if len(counts) > most:
             raise InputError(f"{name(index)}: its RLE has {len(counts)} characters of counts, more than it can need")
         rles.append({"size": expected.copy(), "counts": counts})
-    portions = np.cumsum([len(rle["counts"]) for rle in rles]) // _BATCH
-    for start, end in pairwise([0, *(np.flatnonzero(np.diff(portions)) + 1).tolist(), len(rles)]):
-        faults = parse_counts([rle["counts"] for rle in rles[start:end]], pixels)[2]
+    strings = [rle["counts"] for rle in rles]
+    portions = np.cumsum(list(map(len, strings))) // _BATCH
+    cuts = np.flatnonzero(portions[1:] != portions[:-1]) + 1
+    for start, end in pairwise([0, *cuts.tolist(), len(rles)]):
+        faults = parse_counts(strings[start:end], pixels)[2]
         for index, fault in enumerate(faults, start):
             if fault:
                 raise InputError(f"{name(index)}: {fault}")

@@ -36,7 +36,7 @@ class Ranked:
     references: int
 
 
-def rank(predictions: Instances, references: Instances, crowds: Instances) -> Ranked:
+def rank(predictions: Instances, references: Instances, crowds: Instances | None) -> Ranked:
     """One image by COCO's greedy matching; `crowds` are the references' regions, see `Instances.crowd`."""
     scores = np.zeros(0) if predictions.scores is None else predictions.scores
     order = np.argsort(-scores, kind="stable")
@@ -44,7 +44,7 @@ def rank(predictions: Instances, references: Instances, crowds: Instances) -> Ra
     matched, ignored = np.zeros(shape, bool), np.zeros(shape, bool)
     choices = _choices(overlaps(predictions, references), predictions)
     held = np.zeros(len(predictions))
-    if len(crowds):
+    if crowds is not None and len(crowds):
         held = overlaps(predictions, crowds, of_first=True).turned.best_of_columns()
     for position, threshold in enumerate(THRESHOLDS):
         least = min(threshold, 1 - 1e-10)
@@ -62,7 +62,7 @@ def rank(predictions: Instances, references: Instances, crowds: Instances) -> Ra
     return Ranked(scores[order], matched, ignored, len(references))
 
 
-def coco_map(images: Sequence[tuple[Instances, Instances, Instances]]) -> float:
+def coco_map(images: Sequence[tuple[Instances, Instances, Instances | None]]) -> float:
     """Mean AP over IoU 0.5:0.05:0.95, all categories as one, all detections counted.
 
     Args:
@@ -73,7 +73,7 @@ def coco_map(images: Sequence[tuple[Instances, Instances, Instances]]) -> float:
     for number, (predictions, _, _) in enumerate(images):
         if predictions.scores is None and len(predictions):
             raise InputError(f"image {number}: COCO's mAP needs predictions with scores")
-    ranked = [rank(*image) for image in images if any(map(len, image))]
+    ranked = [rank(*image) for image in images]
     references = sum(image.references for image in ranked)
     if not references or not any(len(image.scores) for image in ranked):
         return 0.0

@@ -45,7 +45,7 @@ class MatchedImage:
         matches: per threshold the positions of the matched predictions and of their references.
         score: the counts that follow.
         ignored: per threshold what a crowd region excuses; None where neither side has any.
-        crowds: of the references, see `Instances.crowd`.
+        crowds: of the references, see `Instances.crowd`; None where neither side has any.
     """
 
     predictions: Instances
@@ -54,7 +54,7 @@ class MatchedImage:
     matches: tuple[tuple[np.ndarray, np.ndarray], ...]
     score: ImageScore
     ignored: tuple[Ignored, ...] | None
-    crowds: Instances
+    crowds: Instances | None
 
 
 def match_image(predictions: Instances, references: Instances, options: ScoringOptions) -> MatchedImage:
@@ -63,8 +63,9 @@ def match_image(predictions: Instances, references: Instances, options: ScoringO
     Crowd regions (see `Instances.crowd`) are no objects, on neither side: an object of the other side that meets no
     partner and that lies in one, by at least the threshold of its own pixels, isn't counted, as in pycocotools.
     """
-    crowds = [side.select(side.crowd) for side in (predictions, references)]
-    if any(map(len, crowds)):
+    crowds = None
+    if predictions.crowd.any() or references.crowd.any():
+        crowds = [side.select(side.crowd) for side in (predictions, references)]
         predictions, references = (side.select(~side.crowd) for side in (predictions, references))
     sides = [flattened(side, options) for side in (predictions, references)]
     inner = [is_scored(side, options) for side in sides]
@@ -79,7 +80,7 @@ def match_image(predictions: Instances, references: Instances, options: ScoringO
         matches = [match(near, t) for t in options.thresholds]
         excused = [_excused(everything, inner, pair, t) for pair, t in zip(matches, options.thresholds, strict=True)]
     ignored = None
-    if any(map(len, crowds)):
+    if crowds is not None:
         ignored = _ignored((predictions, references), crowds, matches, options.thresholds)
         if options.border_rule == "exclude" or options.border <= 0:
             excused = [(int(i.predictions.sum()), int(i.references.sum())) for i in ignored]
@@ -95,7 +96,7 @@ def match_image(predictions: Instances, references: Instances, options: ScoringO
     )
     sums = tuple(float(near.at(rows, columns).sum()) for rows, columns in matches)
     score = ImageScore(counts, sums, n, m)
-    return MatchedImage(predictions, references, near, tuple(matches), score, ignored, crowds[1])
+    return MatchedImage(predictions, references, near, tuple(matches), score, ignored, crowds and crowds[1])
 
 
 def flattened(instances: Instances, options: ScoringOptions) -> Instances:

@@ -66,7 +66,7 @@ def overlap_ap(
     images: list[ImageScore] = []
     outcomes: list[ImageOutcomes] = []
     best = BestMatch()
-    ranked: list[tuple[Instances, Instances, Instances]] = []
+    ranked: list[tuple[Instances, Instances, Instances | None]] = []
     for predictions, references in pairs:
         matched = match_image(predictions, references, scored)
         images.append(matched.score)

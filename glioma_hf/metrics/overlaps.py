@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -71,9 +72,12 @@ class Overlaps:
 
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """IoU of these pairs, each of which must be among the overlaps: float64."""
-        keys = self.rows * self.shape[1] + self.columns
-        found: np.ndarray = self.iou[np.searchsorted(keys, rows * self.shape[1] + columns)]
+        found: np.ndarray = self.iou[np.searchsorted(self._keys, rows * self.shape[1] + columns)]
         return found
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        return self.rows * self.shape[1] + self.columns
 
     def best_of_columns(self) -> np.ndarray:
         """For each object of the second side its greatest IoU with any of the first, 0 for none: float64."""

@@ -244,9 +244,10 @@ def is_crowd(annotation: Mapping[str, Any], where: str) -> bool:
 def labelled_objects(labels: np.ndarray, category: str = "cell", first_id: int = 0) -> list[Row]:
     """The column `objects` from a label map (H, W), by rising label; ids are the labels plus `first_id`.
 
-    The polygons give the label map's pixels back exactly.
+    The polygons give the label map's pixels back exactly. Negative labels mark what isn't to count, no objects.
     """
     instances = Instances.from_label_map(labels)
+    instances = instances.select(~instances.crowd)
     index = CATEGORIES.index(category)
     columns = (instances.ids, instances.to_polygons(), instances.boxes.tolist(), instances.areas)
     return [
