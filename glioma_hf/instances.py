@@ -21,7 +21,7 @@ from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
 from glioma_hf.rle import BoxMask, Rle, decode_in_boxes, encode_box_mask, encode_runs, trace_polygons
-from glioma_hf.segmentation import column, encode_segmentations, polygons_to_rles, read_columns
+from glioma_hf.segmentation import column, encode_annotations, polygons_to_rles, read_columns
 
 MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
 _AREA_CHUNK = 255  # pycocotools' area overflows under NumPy 2 for 256 RLEs or more
@@ -114,7 +114,7 @@ class Instances:
         def name(index: int) -> str:
             return f"annotation {annotations[index].get('id', f'number {index}')}"
 
-        rles = encode_segmentations([a.get("segmentation") for a in annotations], size, name)
+        rles = encode_annotations(annotations, size, name)
         return cls.from_rles(rles, size, **read_columns(annotations, category_index, name))
 
     @classmethod
@@ -317,7 +317,7 @@ def check_size(size: Sequence[Any]) -> tuple[int, int]:
     """(height, width) as ints; raises `InputError` where they aren't whole, positive or are over `MAX_PIXELS`."""
     try:
         height, width = int(size[0]), int(size[1])
-        whole = not isinstance(size[0], float) or (height, width) == (size[0], size[1])
+        whole = all(v == int(v) for v in size[:2] if isinstance(v, float | np.floating))
     except (TypeError, ValueError, OverflowError, LookupError):
         whole = False
     if not whole:

@@ -108,6 +108,20 @@ def column(values: Any, n: int, dtype: type, default: np.ndarray | None, name: s
     return made
 
 
+def encode_annotations(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], name: Name) -> list[Rle]:
+    """RLEs of COCO annotations' segmentations, see `encode_segmentations`; those of boxes alone are told so."""
+    segmentations = [a.get("segmentation") for a in annotations]
+    try:
+        return encode_segmentations(segmentations, size, name)
+    except InputError:
+        for index, (annotation, given) in enumerate(zip(annotations, segmentations, strict=True)):
+            if (given is None or given == []) and annotation.get("bbox") is not None:
+                raise InputError(
+                    f"{name(index)}: it has a box and no segmentation (a list of polygons or an RLE is needed)"
+                ) from None
+        raise
+
+
 def encode_segmentations(segmentations: Sequence[Any], size: tuple[int, int], name: Name) -> list[Rle]:
     """RLEs of COCO segmentations, polygons and RLEs in any order. Raises `InputError` that begins with a name."""
     given = [i for i, s in enumerate(segmentations) if isinstance(s, Mapping)]
@@ -236,7 +250,9 @@ def _checked_rles(segmentations: Sequence[Mapping[str, Any]], size: tuple[int, i
     most = min(MAX_COUNTS, 7 * (pixels + 2))
     for index, segmentation in enumerate(segmentations):
         counts, given = segmentation.get("counts"), segmentation.get("size")
-        if (type(given) is not list or given != expected) and (not isinstance(given, tuple | np.ndarray) or list(given) != expected):
+        if (type(given) is not list or given != expected) and (
+            not isinstance(given, tuple | np.ndarray) or list(given) != expected
+        ):
             raise InputError(f"{name(index)}: its RLE is of size {given}, the image of {expected}")
         if type(counts) is not str and isinstance(counts, list | tuple | np.ndarray):
             if len(counts) <= most:
@@ -268,11 +284,13 @@ def _compressed(counts: Any, size: tuple[int, int]) -> Rle:
     """The RLE of uncompressed counts, whole floats among them; empty where they aren't counts of this image."""
     try:
         given = np.asarray(counts)
-        runs = given.astype(np.int64) if given.dtype.kind in "iuf" and given.ndim == 1 else np.full(1, -1)
     except (TypeError, ValueError, OverflowError):
         return {}
     pixels = size[0] * size[1]
-    if (runs < 0).any() or (runs > pixels).any() or int(runs.sum()) != pixels or (runs != given).any():
+    if given.dtype.kind not in "iuf" or given.ndim != 1 or not ((given >= 0) & (given <= pixels)).all():
+        return {}
+    runs = given.astype(np.int64)
+    if int(runs.sum()) != pixels or (runs != given).any():
         return {}
     rle: Rle = coco.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)
     return rle

@@ -79,15 +79,15 @@ def _members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
                 if member.file_size > MAX_ROI_BYTES:
                     raise InputError(f"{name}: {member.filename} holds {member.file_size} bytes, too many for a region")
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise InputError(
-                        f"{name}: {member.filename} is packed in a way that ImageJ doesn't use; pack it anew"
-                    )
+                    raise InputError(f"{name}: {member.filename} is packed as ImageJ never does; zip it anew")
                 with archive.open(member) as file:
                     content = file.read(MAX_ROI_BYTES)
                 left -= len(content)
                 if left < 0:
                     raise InputError(f"{name}: its regions hold over {MAX_ROIS_BYTES} bytes; split it")
                 yield member.filename, content
+    except InputError:
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, ValueError, struct.error) as error:
         raise InputError(f"{name}: not a whole zip of ImageJ regions ({error})") from None
 

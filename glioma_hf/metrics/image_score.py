@@ -96,7 +96,7 @@ def match_image(predictions: Instances, references: Instances, options: ScoringO
     )
     sums = tuple(float(near.at(rows, columns).sum()) for rows, columns in matches)
     score = ImageScore(counts, sums, n, m)
-    return MatchedImage(predictions, references, near, tuple(matches), score, ignored, crowds and crowds[1])
+    return MatchedImage(predictions, references, near, tuple(matches), score, ignored, crowds[1] if crowds else None)
 
 
 def flattened(instances: Instances, options: ScoringOptions) -> Instances:

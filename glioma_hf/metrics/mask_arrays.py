@@ -19,7 +19,9 @@ def to_array(value: Any) -> np.ndarray | None:
     """An array of another library (a tensor, a PIL image) as NumPy's; None for what isn't an array."""
     if isinstance(value, np.ndarray):
         return value
-    if isinstance(value, type) or not (hasattr(value, "__array__") or hasattr(value, "detach")):
+    if type(value) in (list, tuple, dict, str, bytes, int, float):
+        return None
+    if not any(hasattr(value, name) for name in ("__array__", "__array_interface__", "detach")):
         return None
     try:
         if hasattr(value, "detach"):

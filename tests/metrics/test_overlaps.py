@@ -70,7 +70,9 @@ def test_overlaps_are_those_of_the_matrix(sparse, seed):
     assert found.iou.tolist() == iou[rows, columns].tolist()
     assert found.best_of_columns().tolist() == iou.max(0).tolist()
     turned = found.turned
-    assert (turned.rows.tolist(), turned.columns.tolist()) == tuple(map(list, map(np.ndarray.tolist, np.nonzero(iou.T))))
+    assert (turned.rows.tolist(), turned.columns.tolist()) == tuple(
+        map(list, map(np.ndarray.tolist, np.nonzero(iou.T)))
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -133,7 +135,9 @@ def test_pairs_that_all_overlap_are_refused(monkeypatch):
     monkeypatch.setattr(overlaps, "DENSE", 0)
     assert len(overlaps.overlaps(whole, whole)) == 3600
     monkeypatch.setattr(overlaps, "MAX_PAIRS", 1000)
-    with pytest.raises(InputError, match="over 1000 pairs of objects overlap in one image; leave out those that repeat"):
+    with pytest.raises(
+        InputError, match="over 1000 pairs of objects overlap in one image; leave out those that repeat"
+    ):
         overlaps.overlaps(whole, whole)
 
 
