@@ -23,7 +23,7 @@ _NOWHERE = np.array([-9.0, -9.0] * 3)  # an outline without pixels
 
 
 def read_columns(
-    annotations: Sequence[Mapping[str, Any]], category_index: Mapping[int, int] | None, name: Name
+    annotations: Sequence[Mapping[str, Any]], category_index: Mapping[Any, int] | None, name: Name
 ) -> dict[str, Any]:
     """`categories`, `scores`, `ids` and `crowd` of COCO annotations or results, as `Instances.from_coco` has them.
 
@@ -76,25 +76,27 @@ def is_finite(value: Any) -> bool:
         return False
 
 
-def _known(categories: Sequence[int], index: Mapping[int, int] | None) -> bool:
+def _known(categories: Sequence[int], index: Mapping[Any, int] | None) -> bool:
     if index is None:
         return not categories or -(2**63) <= min(categories) <= max(categories) < 2**63
     return not set(categories) - set(index)
 
 
-def _category(annotation: Mapping[str, Any], index: Mapping[int, int] | None, name: Name, position: int) -> int:
-    if annotation.get("category_id") is None and index is None:
+def _category(annotation: Mapping[str, Any], index: Mapping[Any, int] | None, name: Name, position: int) -> Any:
+    given = annotation.get("category_id")
+    if index is None and given is None:
         return 0
-    known = "" if index is None else f"; there are {sorted(index)}"
-    if annotation.get("category_id") is None:
+    if index is not None and isinstance(given, str) and given in index:
+        return given
+    listed = "" if index is None else ", ".join(map(str, sorted(index, key=lambda i: (str(type(i)), i))))
+    known = f"; there are {listed}" if listed else ""
+    if given is None:
         raise InputError(f"{name(position)}: it has no category_id{known}")
-    category = whole_number(annotation["category_id"])
+    category = whole_number(given)
     if category is None:
-        raise InputError(
-            f"{name(position)}: the category_id {str(annotation['category_id'])[:40]!r} isn't a whole number{known}"
-        )
+        raise InputError(f"{name(position)}: the category_id {str(given)[:40]!r} isn't a whole number{known}")
     if index is not None and category not in index:
-        raise InputError(f"{name(position)}: category {category} isn't among {sorted(index)}")
+        raise InputError(f"{name(position)}: category {category} isn't among [{listed}]")
     return category
 
 
