@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from glioma_hf.metrics.overlap_ap import EXTRAS
+from tests.browser import NONE_HERE, find_browser, starts
 from tests.conftest import FACTS, ROOT
 from tests.pages import LEFT_OUT, blocks, steps
 
@@ -53,6 +54,22 @@ def test_nothing_is_fetched_from_elsewhere(site):
                 continue
             assert "://" not in address[1], f"{page.relative_to(site)}: {tag}"
             assert not address[1].startswith("/"), f"{page.relative_to(site)}: {tag} isn't there on a disk"
+
+
+@pytest.mark.slow
+def test_search_works_from_a_disk(site):
+    browser = find_browser()
+    if not starts(browser):
+        pytest.skip(NONE_HERE)
+    playwright = pytest.importorskip("playwright.sync_api")
+    errors: list[str] = []
+    with playwright.sync_playwright() as driver:
+        page = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((site / "reference" / "metric.html").as_uri())
+        page.fill("input.md-search__input", "bootstrap")
+        page.wait_for_selector(".md-search-result__link", timeout=30_000)
+    assert errors == []
 
 
 @pytest.mark.slow
