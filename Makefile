@@ -18,7 +18,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: quickstart test fuzz test-light test-pythons test-wheel setup browser clean
+.PHONY: quickstart test fuzz test-light test-pythons test-wheel docs setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
@@ -53,6 +53,10 @@ test-pythons: ## the same with every Python that is promised
 
 test-wheel: $(VENV)/.dev ## the tests of WHEEL, or of one that is built from here
 	GLIOMA_HF_WHEEL=$(WHEEL) $(BIN)/python -m pytest tests/test_wheel.py
+
+docs: $(VENV)/.dev ## the site, into site/
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 browser: $(VENV)/.dev
 	@$(BIN)/python tests/browser.py
@@ -103,4 +107,4 @@ $(PEERS)/.installed: benchmarks/requirements.txt $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venvs $(OUT)
+	rm -rf $(VENV) .venvs $(OUT) site

@@ -18,6 +18,7 @@ from glioma_hf.data.prepare import prepare
 from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
 from tests.browser import NONE_HERE, REMEDY
+from tests.pages import run_readme
 
 # On a busy machine an example that takes long is no fault of the code.
 hypothesis.settings.register_profile("glioma_hf", deadline=None)
@@ -60,6 +61,14 @@ def folder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That archive as `data prepare` leaves it; tests read it and change nothing there."""
     path = tmp_path_factory.mktemp("prepared") / "synthetic"
     prepare(archive, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all that the README tells people to run has been run; tests read it and change nothing."""
+    path = tmp_path_factory.mktemp("readme")
+    run_readme(path)
     return path
 
 

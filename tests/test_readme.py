@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import tifffile
 
-from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.conftest import ROOT
+from tests.pages import LEFT_OUT, blocks, steps
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-# `make test` runs this test; a served page is driven by test_demo.py.
-ELSEWHERE = ("make test", "glioma-hf demo")
+BLOCKS = blocks(README)
+LINES = 95  # a screen and a half
 
 
 def test_it_opens_with_the_two_commands():
@@ -26,31 +21,33 @@ def test_it_opens_with_the_two_commands():
     assert [line.split("#")[0].strip() for line in first.strip().splitlines()] == ["make quickstart", "make test"]
 
 
+def test_it_names_what_ci_runs():
+    for command in re.findall(r"^make .+$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE):
+        assert command in README
+
+
+def test_it_is_short():
+    assert README.count("\n") <= LINES
+
+
+def test_only_the_public_face_is_used():
+    for kind, code in BLOCKS:
+        assert kind != "python" or "glioma_hf." not in code
+
+
 def test_pictures_and_links_to_files_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
             assert (ROOT / target).exists(), target
 
 
+def test_what_is_left_out_is_little():
+    assert README.count(LEFT_OUT) <= 4
+
+
 @pytest.mark.slow
-def test_every_command_runs(tmp_path):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
-    for name in ("metric", "dataset_script"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    tifffile.imwrite(tmp_path / "cells.tif", generate_scene(1, SceneConfig(width=300, height=280)).image)
-    ran = 0
-    for kind, block in BLOCKS:
-        if kind == "python":
-            commands = [[sys.executable, "-c", block]]
-        else:
-            joined = block.replace("\\\n", " ")
-            lines = [line.split(" #")[0].strip() for line in joined.splitlines()]
-            commands = [["bash", "-c", line] for line in lines if line and not line.startswith(("#", *ELSEWHERE))]
-        for command in commands:
-            if command[-1].startswith("make "):
-                command[-1] += f" -C {ROOT} OUT={tmp_path}/quickstart"
-            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
-            ran += 1
-    assert ran >= 5
-    assert (tmp_path / "quickstart" / "report.html").is_file()
+def test_every_command_runs(readme_folder: Path):
+    assert (readme_folder / "quickstart" / "report.html").is_file()
+    assert (readme_folder / "outlines" / "cells.csv").is_file()
+    assert (readme_folder / "cells.png").is_file()
+    assert len(list(steps(README))) >= 6

@@ -54,7 +54,7 @@ class Agreement:
         return np.array([[self.of(a, b).at(threshold).ap for b in self.sources] for a in self.sources])
 
     def to_dict(self) -> dict[str, dict[str, dict[str, float]]]:
-        """As `agreement.json` has it: result[source][reference]["ap50"]."""
+        """As `agreement.json` has it: `result[source][reference]["ap50"]`."""
         return {a: {b: self.of(a, b).ap_values() for b in self.sources} for a in self.sources}
 
     def to_frame(self, threshold: float = 0.5) -> pd.DataFrame:

@@ -65,7 +65,12 @@ def load_segmenter(
 
     saved = None
     if adapter is not None:
-        saved = find_saved(adapter) or ModelFolder(adapter)  # which says what is missing there
+        saved = find_saved(adapter)
+        if saved is None and not Path(adapter).exists():
+            raise InputError(
+                f"{adapter}: no saved model lies there, and the Hub has none of that name or isn't reached"
+            )
+        saved = saved or ModelFolder(adapter)  # which says what is missing there
     elif model is not None and (saved := find_saved(model)) is not None:
         model = None
     if saved is None:

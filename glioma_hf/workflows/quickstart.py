@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from glioma_hf.benchmark.results import ResultRow, write_row
 from glioma_hf.data.images import to_uint8
 from glioma_hf.data.prepare import prepare
 from glioma_hf.data.splits import LabelledImage, find_split, load_images
@@ -17,6 +18,7 @@ from glioma_hf.draw import overlay
 from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.inputs import to_rles
+from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.models import EMBEDDED, find_base
 from glioma_hf.models.base import Family, Run, Segmenter
 from glioma_hf.models.saved import ModelFolder
@@ -126,6 +128,8 @@ def quickstart(
             "seconds": {"training_done_after": round(trained - started, 1)},
         }
         _write_results(work, test, (before, after))
+        for each, trained_by in ((before, None), (after, recipe)):
+            write_row(work / "results" / f"{each.suffix}.json", _row(each, test, scores, trained_by))
         scores["seconds"]["total"] = round(time.perf_counter() - started, 1)
         (work / "scores.json").write_text(json.dumps(scores, indent=2))
         write_report(work / "report.html", scores, recipe.model_dump(), [item.name for item in test])
@@ -158,6 +162,25 @@ def _predict(run: ModelRun, test: list[LabelledImage], on_progress: OnProgress) 
         on_progress(Progress(f"  {run.name}: {item.name}, {len(cells)} cells"))
     run.seconds = time.perf_counter() - started
     return run
+
+
+def _row(run: ModelRun, test: list[LabelledImage], scores: dict[str, Any], recipe: Any) -> ResultRow:
+    """A run as a row of results, with what is needed to repeat it."""
+    pairs = zip(run.predictions, (item.instances for item in test), strict=True)
+    return ResultRow.of(
+        overlap_ap(pairs),
+        [item.name for item in test],
+        data_set=scores["data"],
+        split=scores["split"],
+        task="cells",
+        model=run.name,
+        family=scores["family"],
+        recipe=None if recipe is None else recipe.model_dump(mode="json"),
+        seed=None if recipe is None else recipe.seed,
+        thresholds=run.segmenter.settings.model_dump(mode="json"),
+        thresholds_from="validation",
+        seconds_per_image=run.seconds / len(test),
+    )
 
 
 def _score(predictions: list[Instances], references: list[Instances], work: Path) -> dict[str, float]:

@@ -237,13 +237,13 @@ def test_models_that_arent_there_are_told(visit):
     page.get_by_label("Embedded model").check()
     page.get_by_label("Adapter on the Hub (USER/NAME)").fill("nobody/nothing")
     page.click("#find")
-    page.wait_for_selector(".toast-body:has-text('the adapter nobody/nothing can')")
+    page.wait_for_selector(".toast-body:has-text('nobody/nothing: no saved model lies there, and the Hub has none')")
 
 
 def test_two_visitors_at_once(visit):
     pages = {name: visit() for name in ("Crowded cells", "Sparse cells")}
     for name, page in pages.items():
-        page.get_by_label("Sample (generated)").click()
+        page.get_by_label("Sample (synthetic)").click()
         page.get_by_role("option", name=name).click()
         page.click("#find")
     for name, page in pages.items():

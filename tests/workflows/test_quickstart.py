@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from glioma_hf import Instances
+from glioma_hf.benchmark.results import read_row
 from glioma_hf.data.features import instances_of
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.glioma_c6 import find_splits, read_rows
@@ -39,6 +40,7 @@ def test_folder_holds_everything(run):
         "overlays",
         "predictions.json",
         "report.html",
+        "results",
         "scores.json",
     }
     assert json.loads((out / "scores.json").read_text()) == scores
@@ -64,6 +66,17 @@ def test_scores_are_those_of_the_predictions_written(run, archive):
         assert reported[name] == expected[name]
     assert reported["objects"] == expected["references"]
     assert scores["training_image"] == "train_002.tif"
+
+
+def test_each_model_is_a_row_of_results(run):
+    out, scores, _ = run
+    for name, model in (("base", "base"), ("tuned", "LoRA, one image")):
+        row = read_row(out / "results" / f"{name}.json")
+        assert (row.model, row.family, row.split, row.data_set) == (model, "sam", "spec/test", "dataset.zip")
+        assert row.scores["ap50"] == scores["models"][model]["ap50"]
+        assert [image.file_name for image in row.images] == ["test_001.tif", "test_002.tif"]
+        assert row.thresholds == scores["models"][model]["thresholds"]
+    assert row.recipe == BRIEF.model_dump(mode="json")
 
 
 def test_adapter_and_thresholds_give_the_predictions_again(run, archive):

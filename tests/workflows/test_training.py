@@ -106,7 +106,7 @@ def test_push_sends_the_adapter_with_its_card(adapter, monkeypatch, tmp_path):
     assert b'load_segmenter("me/cells")' in sent["README.md"]
     sent.clear()
     done = run("push", adapter, "--repo", "me/cells", "--dry-run")
-    assert done.stdout.startswith("would push adapter_config.json")
+    assert done.stdout.startswith("would push README.md, adapter_config.json, adapter_model.safetensors")
     assert "no saved model lies there" in refused("push", tmp_path, "--repo", "me/cells")
     assert "USER/NAME" in refused("push", adapter, "--repo", "cells")
 
