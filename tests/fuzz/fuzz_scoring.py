@@ -8,6 +8,7 @@ import random
 import tempfile
 import warnings
 import zipfile
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -158,11 +159,11 @@ def _change(rng: random.Random, value: Any) -> None:
             continue
         kind = rng.random()
         if kind < 0.7:
-            value[key] = rng.choice(VALUES)
+            value[key] = deepcopy(rng.choice(VALUES))
         elif kind < 0.8:
             del value[key]
         elif isinstance(value, list):
-            value.extend([value[key]] * rng.choice((1, 1, 300)))
+            value.extend([deepcopy(value[key])] * rng.choice((1, 1, 300)))
         else:
-            value[rng.choice(("id", "image_id", "iscrowd", "score", "size", "x"))] = rng.choice(VALUES)
+            value[rng.choice(("id", "image_id", "iscrowd", "score", "size", "x"))] = deepcopy(rng.choice(VALUES))
         return
