@@ -15,6 +15,7 @@ from glioma_hf import InputError, Instances
 from glioma_hf.benchmark.image_names import distinct, pair_paths
 from glioma_hf.benchmark.scoring import agree_files, evaluate_files
 from glioma_hf.benchmark.scoring_files import read_predictions, read_references
+from glioma_hf.data.prepare import prepare
 from tests.strategies import square
 
 SIZE = (80, 100)
@@ -338,3 +339,18 @@ def test_images_of_one_name_keep_their_own_entries(tmp_path):
     evaluate_files(path, tmp_path / "p.json", extras=["curve"]).write(tmp_path / "out", plot=True)
     pictures = sorted(p.name for p in (tmp_path / "out").glob("a*outcomes.png"))
     assert pictures == ["a (2)_outcomes.png", "a_outcomes.png"]
+
+
+def test_crowds_of_a_prepared_data_set_are_ignored(tmp_path):
+    (tmp_path / "archive" / "images").mkdir(parents=True)
+    tifffile.imwrite(tmp_path / "archive" / "images" / "a.tif", np.full(SIZE, 90, np.uint8))
+    path = coco(tmp_path / "archive" / "anno_test.json", {"a.tif": [*CELLS["a.tif"], square(40, 20, 50)]}, iscrowd=0)
+    content = json.loads(path.read_text())
+    content["annotations"][2]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    prepare(tmp_path / "archive", tmp_path / "set")
+    rows = [{"image_id": 1, "category_id": 0, "segmentation": s} for s in (*CELLS["a.tif"], square(70, 45, 12))]
+    (tmp_path / "p.json").write_text(json.dumps(rows))
+    evaluation = evaluate_files(tmp_path / "set", tmp_path / "p.json")
+    assert (evaluation.scores.tp, evaluation.scores.fp, evaluation.scores.fn) == (2, 0, 0)
+    assert "1 crowd region of" in evaluation.notes[0]
