@@ -18,7 +18,7 @@ MAX_COUNTS = 2**22  # characters of an RLE's counts: over a million runs, more t
 _BATCH = 2**22  # characters of counts that are checked in one go
 FAR = 2.0**15  # pixels outside the image, from which on an outline is cut before pycocotools counts its way there
 _MARGIN = 2.0**10  # pixels around the image at which it is cut
-MAX_LENGTH = 2.0**20  # pixels that an outline may be long
+MAX_LENGTH = 2.0**22  # pixels that an outline may be long; pycocotools takes 40 bytes for each
 _NOWHERE = np.array([-9.0, -9.0] * 3)  # an outline without pixels
 
 
@@ -170,7 +170,7 @@ def polygons_to_rles(objects: Sequence[Any], size: tuple[int, int], name: Name) 
         long = _too_long(flat, lengths)
         if len(long):
             at = int(np.searchsorted(ends, long[0], "right"))
-            raise InputError(f"{name(at)}: its outline is over a million pixels long; draw it plainer")
+            raise InputError(f"{name(at)}: its outline is over {MAX_LENGTH:.0f} pixels long; draw it plainer")
     cuts = [0, *np.cumsum(lengths).tolist()]
     encoded = coco.frPyObjects([flat[a:b] for a, b in pairwise(cuts)], *size)
     if len(ends) == len(encoded):

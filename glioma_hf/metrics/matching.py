@@ -64,7 +64,7 @@ def match(iou: np.ndarray | Overlaps, threshold: float) -> tuple[np.ndarray, np.
     else:
         rows, columns = np.nonzero(iou >= threshold)
         values = iou[rows, columns]
-    left, right = np.unique(rows), np.unique(columns)
+    left, right = np.flatnonzero(np.bincount(rows)), np.flatnonzero(np.bincount(columns))
     if len(left) == len(right) == len(rows):  # no object has a choice
         return rows, columns
     if len(left) * len(right) <= DENSE:
