@@ -24,7 +24,7 @@ from glioma_hf.files import new_file, resumable_folder
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 IMAGE_BYTES_PER_FILE = 64 * 2**20
-FORMAT = 2  # of the files written here; a run of another format isn't gone on with
+FORMAT = 3  # of the files written here; a run of another format isn't gone on with
 
 
 def prepare(
@@ -93,7 +93,8 @@ def _write_split(
             file = folder / f"{stem}-{written:05}.parquet"
             _write_parquet(file, rows, source.categories)
             objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])
-            content = {"images": len(rows), "objects": objects, "repairs": repairs.counts - before}
+            ignored = sum(len(row["ignored"]) for row in rows)
+            content = {"images": len(rows), "objects": objects, "ignored": ignored, "repairs": repairs.counts - before}
             before = repairs.counts.copy()
             file.with_suffix(".done").write_text(json.dumps(content))
             _add(split, content)
@@ -109,6 +110,7 @@ def _write_split(
 
 def _add(split: PreparedSplit, content: dict[str, Any]) -> None:
     split.images += content["images"]
+    split.ignored += content["ignored"]
     for name, count in content["objects"].items():
         split.objects[name] += count
 

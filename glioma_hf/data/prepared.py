@@ -13,13 +13,20 @@ PROVENANCE = "provenance.json"
 
 @dataclass
 class PreparedSplit:
-    """What the files of one split hold."""
+    """What the files of one split hold.
+
+    Attributes:
+        files: Parquet, by their names in the folder.
+        objects: how many there are of each category.
+        ignored: how many regions count neither as objects nor as background.
+    """
 
     subset: str
     split: str
     files: list[str] = field(default_factory=list)
     images: int = 0
     objects: dict[str, int] = field(default_factory=dict)
+    ignored: int = 0
 
     @property
     def name(self) -> str:
