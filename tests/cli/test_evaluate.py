@@ -206,8 +206,8 @@ def test_what_a_pair_of_files_lacks_goes_to_stderr_in_one_line(files):
     assert json.loads(done.stdout)["references"] == 2
     told = [line for line in done.stderr.splitlines() if "images scored" in line]
     assert told == [
-        f"2 images scored: 1 crowd region of {files / 'truth.json'}, ignored with what lies in them; 1 image without an "
-        "object of the task 'cells' in the references; 1 image without predictions of it"
+        f"2 images scored: 1 crowd region of {files / 'truth.json'}, ignored with what lies in them; 1 image without "
+        "an object of the task 'cells' in the references; 1 image without predictions of it"
     ]
 
 
