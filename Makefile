@@ -30,8 +30,10 @@ test: setup browser ## set up and run lint, types and all tests
 	$(BIN)/ruff format --check .
 	@echo "== types"
 	$(BIN)/mypy
-	@echo "== tests"
-	$(BIN)/python -m pytest
+	@echo "== tests, a process for each core"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/demo
+	@echo "== tests of the page, alone: a busy machine keeps its visitors waiting"
+	$(BIN)/python -m pytest tests/demo
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"

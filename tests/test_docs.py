@@ -65,10 +65,11 @@ def test_search_works_from_a_disk(site):
     errors: list[str] = []
     with playwright.sync_playwright() as driver:
         page = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        page.set_default_timeout(180_000)  # the other core is at work too
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((site / "reference" / "metric.html").as_uri())
         page.fill("input.md-search__input", "bootstrap")
-        page.wait_for_selector(".md-search-result__link", timeout=30_000)
+        page.wait_for_selector(".md-search-result__link")
     assert errors == []
 
 
