@@ -13,11 +13,18 @@ PROVENANCE = "provenance.json"
 
 @dataclass
 class PreparedSplit:
-    """What the files of one split hold."""
+    """What the files of one split hold.
+
+    Attributes:
+        files: names under the folder, of Parquet files in order.
+        checksums: SHA-256 of each.
+        images, objects: how many, the latter by category.
+    """
 
     subset: str
     split: str
     files: list[str] = field(default_factory=list)
+    checksums: list[str] = field(default_factory=list)
     images: int = 0
     objects: dict[str, int] = field(default_factory=dict)
 

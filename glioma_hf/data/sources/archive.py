@@ -6,12 +6,15 @@ large or damaged are refused with an `InputError` that names the archive and the
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from glioma_hf.errors import InputError
+from glioma_hf.files import checksum
 
 MAX_MEMBER_BYTES = 512 * 2**20
 
@@ -62,11 +65,23 @@ class Archive:
             raise InputError(f"{self.path}: {name} is a link that leads out of the folder; put the file itself there")
         return file
 
-    def fingerprint(self) -> list[str | int]:
-        """What tells whether this is the archive of an earlier run: its place, size and time of change."""
-        files = [self.path / name for name in self.names] if self._zip is None else [self.path]
-        facts = [file.stat() for file in files]
-        return [str(self.path.resolve()), sum(f.st_size for f in facts), max((f.st_mtime_ns for f in facts), default=0)]
+    def fingerprint(self) -> str:
+        """What tells whether this is the archive of an earlier run: what is in it, not where it lies.
+
+        Of a zip its members' names, sizes and checksums; of a folder its files' names, sizes and times of change, and
+        the content of its JSON files.
+        """
+        facts: list[tuple[str, int, int | str]]
+        if self._zip is not None:
+            facts = [(i.filename, i.file_size, i.CRC) for i in self._zip.infolist()]
+        else:
+            facts = []
+            for name in self.names:
+                known = (self.path / name).stat()
+                facts.append((name, known.st_size, known.st_mtime_ns))
+                if name.lower().endswith(".json"):
+                    facts.append((name, known.st_size, checksum(self.path / name)))
+        return hashlib.sha256(json.dumps([self.path.name, sorted(facts, key=str)]).encode()).hexdigest()
 
     def close(self) -> None:
         """Close the zip file, if it is one."""
