@@ -100,7 +100,7 @@ def growing_folder(path: str | Path, kind: str, inputs: Inputs = ()) -> Iterator
     """
     target = real(path)
     with told_as(path, target):
-        check_apart(path, target, inputs, inside=True)
+        check_apart(path, target, inputs)
         check_is_folder(path, target)
         there = read_marker(target)
         if there and there["kind"] != kind:

@@ -28,7 +28,7 @@ def check_folder(path: str | Path, kind: str, inputs: Inputs = ()) -> Path:
     """Where an output folder really lies, links followed.
 
     Raises `InputError` for a place that can't become a folder of this kind: one that is an input, holds one or lies in
-    one; the folder one is in; a folder of another kind, or with a file that we didn't write.
+    one that we wrote; the folder one is in; a folder of another kind, or with a file that we didn't write.
     """
     target = real(path)
     with told_as(path, target):
@@ -70,8 +70,8 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def check_apart(path: str | Path, target: Path, inputs: Inputs, inside: bool = False) -> None:
-    """Refuse an output that is an input, holds one, or (unless that may be: `inside`) lies in one."""
+def check_apart(path: str | Path, target: Path, inputs: Inputs) -> None:
+    """Refuse an output that is an input or holds one, or that would lie in one that is a folder of ours."""
     for given in inputs:
         if given is None or not os.path.lexists(given):
             continue
@@ -80,7 +80,7 @@ def check_apart(path: str | Path, target: Path, inputs: Inputs, inside: bool = F
             raise InputError(f"{path} is read itself; give another place for the output")
         if any(_same(target, parent) for parent in read.parents):
             raise InputError(f"{path} holds {given}, which is read; give another place for the output")
-        if not inside and any(_same(read, parent) for parent in target.parents):
+        if read_marker(read) is not None and any(_same(read, parent) for parent in target.parents):
             raise InputError(f"{path} lies in {given}, which is read; give another place for the output")
 
 
@@ -100,7 +100,7 @@ def check_file(path: str | Path, target: Path, inputs: Inputs, is_ours: Callable
         raise InputError(f"{path} is a folder; give a file for the output")
     if os.path.lexists(target) and not target.is_file():
         raise InputError(f"{path} is a device or the like; give a file for the output")
-    check_apart(path, target, inputs, inside=True)
+    check_apart(path, target, inputs)
     if target.is_file() and target.stat().st_size and not is_ours(target):
         raise InputError(f"{path} is there already and isn't ours to replace; give another file for the output")
 

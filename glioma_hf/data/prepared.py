@@ -17,16 +17,16 @@ class PreparedSplit:
 
     Attributes:
         files: names under the folder, of Parquet files in order.
-        checksums: SHA-256 of each.
         images, objects: how many, the latter by category.
+        checksums: SHA-256 of each file.
     """
 
     subset: str
     split: str
     files: list[str] = field(default_factory=list)
-    checksums: list[str] = field(default_factory=list)
     images: int = 0
     objects: dict[str, int] = field(default_factory=dict)
+    checksums: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:

@@ -115,11 +115,8 @@ def predict(
                 on_progress(Progress(f"{place} is done already", number, len(paths)))
                 total += known.cells or 0
                 continue
-            if known is not None:
-                if "the image" in changes and known.place != job.place:
-                    raise InputError(
-                        f"{out} holds results of another image called {path.name}; give another folder for {path}"
-                    )
+            if known is not None and "the image" in changes and known.place != job.place:
+                raise InputError(f"{out} holds results of another {path.name}; give another folder for {path}")
             pixels = read_image(path)
             cells = model.segment(pixels)
             if known is not None:

@@ -139,9 +139,7 @@ class ResultsIndex:
             )
         for file in files:
             if len(os.fsencode(file)) > LONGEST_NAME:
-                raise InputError(
-                    f"{image}: {file} would be a name of over {LONGEST_NAME} bytes; give the image a shorter name"
-                )
+                raise InputError(f"{image}: {file} has over {LONGEST_NAME} bytes; give the image a shorter name")
             if (known is None or file not in known.files) and os.path.lexists(self.folder / file):
                 raise InputError(
                     f"{Path(out) / file} is there already and predict didn't write it; move it away, or give another "

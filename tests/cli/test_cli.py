@@ -110,7 +110,7 @@ def broken(tmp_path):
     import numpy as np
     import tifffile
 
-    place = tmp_path / "archive" / "dataset" / "spec" / "train"
+    place = tmp_path / "dataset" / "spec" / "train"
     (place / "images").mkdir(parents=True)
     tifffile.imwrite(place / "images" / "a.tif", np.zeros((16, 20), np.uint8))
 
@@ -121,7 +121,7 @@ def broken(tmp_path):
             "categories": [{"id": 1, "name": "Cell"}],
         } | changes
         (place / "anno_train.json").write_text(json.dumps(coco))
-        return tmp_path / "archive"
+        return tmp_path
 
     return write
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from types import TracebackType
 
 from glioma_hf.errors import InputError
 from glioma_hf.files import checksum
+from glioma_hf.places import read_marker
 
 MAX_MEMBER_BYTES = 512 * 2**20
 
@@ -29,8 +31,7 @@ class Archive:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            files = (p for p in self.path.rglob("*") if p.is_file())
-            self.names = sorted(p.relative_to(self.path).as_posix() for p in files)
+            self.names = _files_of_others(self.path)
         elif not self.path.exists():
             raise InputError(f"{self.path}: no such archive; give a zip or a folder in the Glioma C6 layout")
         else:
@@ -95,6 +96,17 @@ class Archive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _files_of_others(folder: Path) -> list[str]:
+    """Files under a folder by relative name, without hidden ones and without what lies in folders that we wrote."""
+    names = []
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".") and read_marker(here / name) is None]
+        there = (here / name for name in files if not name.startswith("."))
+        names += [p.relative_to(folder).as_posix() for p in there if p.is_file()]
+    return sorted(names)
 
 
 def check_relative(name: str, where: str) -> None:
