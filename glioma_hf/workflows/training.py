@@ -21,8 +21,8 @@ from glioma_hf.instances import Instances
 from glioma_hf.models import EMBEDDED, find_base, load_segmenter
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
 from glioma_hf.models.checkpoints import CHECKPOINTS, last_checkpoint
-from glioma_hf.models.saved import ModelFolder, TrainingScores, write_settings
-from glioma_hf.places import Inputs, check_folder
+from glioma_hf.models.saved import ModelFolder, TrainingScores, read_settings, write_settings
+from glioma_hf.places import Inputs, check_file, check_folder, real
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.workflows.processes import Processes
 
@@ -181,12 +181,21 @@ def tune(
         )
     segmenter = load_segmenter(model, adapter, **settings)
     family = find_base(model or EMBEDDED)[0] if adapter is None else ModelFolder(adapter).family()
+    if out is not None:  # before any work is done
+        check_file(out, real(out), [data, adapter, model], lambda path: _holds_settings(family, path))
     segmenter, ap = family.tune(segmenter, as_pairs(load_images(data, "validation", task)), on_progress)
     if out is not None:
         write_settings(segmenter, Path(out))
     else:
         ModelFolder(str(adapter)).note_tuning(segmenter, ap)
     return segmenter, ap
+
+
+def _holds_settings(family: Family, path: Path) -> bool:
+    try:
+        return bool(read_settings(family, path))
+    except InputError:
+        return False
 
 
 def as_pairs(images: Sequence[LabelledImage]) -> list[LabelledPixels]:
