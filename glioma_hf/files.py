@@ -211,7 +211,7 @@ def _begin(work: Path, path: str | Path, kind: str, job: str | None, tell: OnPro
 
 def _finish(work: Path, target: Path, path: str | Path, kind: str) -> None:
     """Mark the temporary folder as whole and exchange it for what is there."""
-    files = [name for name in files_in(work) if name.split("/")[0] not in (MARKER, SCRATCH)]
+    files = [name for name in files_in(work) if name.split("/")[0] not in (MARKER, f"{MARKER}.new", SCRATCH)]
     write_text(work / MARKER, json.dumps({"kind": kind, "files": files, "glioma_hf": __version__}))
     _clear(work / SCRATCH)
     if not os.path.lexists(target):

@@ -61,7 +61,7 @@ class Parts:
             pass
         (self._notes / f"{stem}.json").unlink(missing_ok=True)
         left = sorted(self._data.glob(f"{stem}-[0-9][0-9][0-9][0-9][0-9].parquet"))[len(notes) :]
-        if any((self._notes / f"{p.stem}.json").is_file() for p in left):
+        if len(list(self._notes.glob(f"{stem}-[0-9][0-9][0-9][0-9][0-9].json"))) > len(notes):
             on_progress(Progress(f"{stem}: a file of the run before is damaged or missing; it is written anew"))
         for path in left:
             path.unlink()

@@ -63,7 +63,8 @@ def prepare(
             ]
             for split in splits:
                 split.files = parts.number(stem_of(split), len(split.checksums))
-            prepared = Prepared(source, archive.path.name, splits, dict(repairs.counts))
+            name = archive.path.name.encode("utf-8", "backslashreplace").decode()  # a card is UTF-8, a name may not be
+            prepared = Prepared(source, name, splits, dict(repairs.counts))
             (folder / PROVENANCE).write_text(json.dumps(asdict(prepared), indent=2))
             (folder / "README.md").write_text(card(chosen, prepared, folder), encoding="utf-8")
     return prepared
@@ -137,7 +138,8 @@ def _write_parquet(path: Path, rows: list[Row], categories: Sequence[str]) -> No
     schema = features(categories).arrow_schema.remove_metadata()
     with (
         new_file(path) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=False, write_page_index=True) as writer,
+        partial.open("wb") as file,  # pyarrow knows names in UTF-8 alone
+        pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False, write_page_index=True) as writer,
     ):
         for row in rows:
             writer.write_table(pa.Table.from_pylist([row], schema))
