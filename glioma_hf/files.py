@@ -189,7 +189,7 @@ def _begin(work: Path, path: str | Path, kind: str, job: str | None, tell: OnPro
     if os.path.lexists(work):
         there = read_marker(work) if work.is_dir() and not work.is_symlink() else None
         if there is None and not (work.is_dir() and {p.name for p in work.iterdir()} <= {f"{MARKER}.new"}):
-            raise InputError(f"{work.name} beside {path} isn't of a run of ours; move it away")
+            raise InputError(f"{work.name} beside {path} wasn't left by glioma-hf; move it away")
         there = there or {}
         if there.get("job") is not None and there["kind"] != kind:
             raise InputError(

@@ -102,14 +102,15 @@ def check_file(path: str | Path, target: Path, inputs: Inputs, is_ours: Callable
         raise InputError(f"{path} is a device or the like; give a file for the output")
     check_apart(path, target, inputs)
     if target.is_file() and target.stat().st_size and not is_ours(target):
-        raise InputError(f"{path} is there already and isn't ours to replace; give another file for the output")
+        raise InputError(
+            f"{path} is there already and isn't a file that this command wrote; give another file for the output"
+        )
 
 
 def other_kind(path: str | Path, marker: dict[str, Any], kind: str) -> InputError:
     """What is said of a folder that we wrote, but as something else."""
     return InputError(
-        f"{path} holds a {marker.get('kind') or 'folder'} of ours, not {kind}; give a new or empty folder for the "
-        "output"
+        f"{path} was written as {marker.get('kind')}, not as {kind}; give a new or empty folder for the output"
     )
 
 

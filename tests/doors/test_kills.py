@@ -36,7 +36,7 @@ def killed(kind: str, archives: tuple[Path, Path], folder: Path, every: int) -> 
 
 @pytest.mark.parametrize("kind", ["prepare", "prepare-again", "train"])
 def test_after_a_kill_at_some_calls(kind, archives, folder):
-    result = killed(kind, archives, folder, 7)
+    result = killed(kind, archives, folder, 13)
     assert not result["wrong"]
     assert result["kills"] >= 2
 

@@ -104,7 +104,7 @@ def test_a_later_file_of_the_users_is_kept(name, data, tmp_path):
 
 def test_scores_replace_scores_alone(coco, data, tmp_path):
     files = ["evaluate", "--references", coco[0], "--predictions", coco[1], "--border", 0, "--out"]
-    for out, words in ((data, "holds a prepared data set of ours, not scores"), (tmp_path, "which is read")):
+    for out, words in ((data, "was written as prepared data set, not as scores"), (tmp_path, "which is read")):
         before = contents(tmp_path)
         assert words in refused(*files, out)
         assert contents(tmp_path) == before
@@ -117,7 +117,7 @@ def test_scores_replace_scores_alone(coco, data, tmp_path):
     folder_of_labels = ["evaluate", "--references", coco[0], "--predictions", labels, "--out", labels]
     assert "is read itself" in refused(*folder_of_labels)
     two = ["agreement", "--source", f"a={coco[0]}", "--source", f"b={coco[1]}", "--out"]
-    assert "of ours, not agreement" in refused(*two, tmp_path / "scores")
+    assert "was written as scores, not as agreement" in refused(*two, tmp_path / "scores")
     assert contents(tmp_path) == before
 
 
@@ -190,7 +190,7 @@ def test_an_empty_marker_or_note_doesnt_block(archive, tmp_path):
     prepare(archive, tmp_path / "set")
     (tmp_path / ".set.partial").mkdir()
     (tmp_path / ".set.partial" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="isn't of a run of ours"):
+    with pytest.raises(InputError, match="wasn't left by glioma-hf"):
         prepare(archive, tmp_path / "set")
     assert (tmp_path / ".set.partial" / "thesis.txt").read_text() == "mine"
 
@@ -372,7 +372,7 @@ def test_thresholds_go_into_files_of_thresholds_alone(data, tmp_path):
     image = tmp_path / "precious.json"
     image.write_text('{"mine": 1}')
     tune = ["tune", "--data", data, "--model", "dummy", "--out"]
-    assert "isn't ours to replace" in refused(*tune, image)
+    assert "isn't a file that this command wrote" in refused(*tune, image)
     assert image.read_text() == '{"mine": 1}'
     assert "which is read" in refused(*tune, data / "provenance.json")
     assert run(*tune, tmp_path / "t.json").returncode == 0
@@ -528,5 +528,7 @@ class TestPredictions:
 
     def test_other_folders_of_ours_stay_what_they_are(self, images, data, tmp_path):
         before = contents(data)
-        assert "holds a prepared data set of ours" in refused("predict", "--model", "dummy", images, "--out", data)
+        assert "was written as prepared data set, not as predictions" in refused(
+            "predict", "--model", "dummy", images, "--out", data
+        )
         assert contents(data) == before
