@@ -16,7 +16,9 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export GRADIO_ANALYTICS_ENABLED := False
 
-.PHONY: quickstart test test-light test-pythons test-wheel docs setup browser clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: quickstart test fuzz test-light test-pythons test-wheel docs setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
@@ -34,6 +36,9 @@ test: setup browser ## set up and run lint, types and all tests
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
 	$(LIGHT)/bin/python -m pytest -m "not slow" $(LIGHT_TESTS)
+
+fuzz: $(VENV)/.dev ## damaged and hostile inputs, for FUZZ_SECONDS
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m tests.fuzz.harness
 
 # pyenv puts names on PATH that run nothing until it is told so; its interpreters are asked for where they lie.
 test-pythons: ## the same with every Python that is promised
@@ -81,7 +86,7 @@ $(LIGHT)/.installed: pyproject.toml constraints.txt
 $(OLD)/.installed: pyproject.toml
 	@echo "== setting up $(OLD): datasets 3.6 for the loading script"
 	$(PYTHON) -m venv $(OLD)
-	$(OLD)/bin/pip install --quiet "datasets==3.6.0" numpy scipy scikit-image pycocotools pillow pyyaml
+	$(OLD)/bin/pip install --quiet "datasets==3.6.0" numpy scipy scikit-image pycocotools pillow pyyaml orjson
 	@touch $@
 
 # What the metric may lean on once it is on the Hub, and nothing else.

@@ -21,7 +21,7 @@ from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
 from glioma_hf.rle import BoxMask, Rle, decode_in_boxes, encode_box_mask, encode_runs, trace_polygons
-from glioma_hf.segmentation import encode_segmentations, polygons_to_rles
+from glioma_hf.segmentation import column, encode_annotations, polygons_to_rles, read_columns
 
 MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
 _AREA_CHUNK = 255  # pycocotools' area overflows under NumPy 2 for 256 RLEs or more
@@ -37,6 +37,8 @@ class Instances:
         categories: int64, shape (N,): index of the object's category; 0 where there is one alone.
         scores: float64, shape (N,), or None where the objects carry no score.
         ids: int64, shape (N,): the object's id in its file; 0 ... N-1 where it has none.
+        crowd: bool, shape (N,): COCO's `iscrowd`: a region of objects that nobody told apart, or one to be left out
+            of account, and no object; scoring ignores it and what lies in it.
     """
 
     size: tuple[int, int]
@@ -44,6 +46,7 @@ class Instances:
     categories: np.ndarray
     scores: np.ndarray | None
     ids: np.ndarray
+    crowd: np.ndarray
 
     # -- making ---------------------------------------------------------------------------
 
@@ -55,6 +58,7 @@ class Instances:
         categories: Sequence[int] | np.ndarray | None = None,
         scores: Sequence[float] | np.ndarray | None = None,
         ids: Sequence[int] | np.ndarray | None = None,
+        crowd: Sequence[bool] | np.ndarray | None = None,
     ) -> Instances:
         """From compressed RLEs, all of `size`. Raises `InputError` where a size or a length differs."""
         size = check_size(size)
@@ -66,9 +70,10 @@ class Instances:
         return cls(
             size,
             rles,
-            _column(categories, n, np.int64, np.zeros(n, np.int64), "categories"),
-            None if scores is None else _column(scores, n, np.float64, None, "scores"),
-            _column(ids, n, np.int64, np.arange(n), "ids"),
+            column(categories, n, np.int64, np.zeros(n, np.int64), "categories"),
+            None if scores is None else column(scores, n, np.float64, None, "scores"),
+            column(ids, n, np.int64, np.arange(n), "ids"),
+            column(crowd, n, bool, np.zeros(n, bool), "crowd marks"),
         )
 
     @classmethod
@@ -99,32 +104,25 @@ class Instances:
         """From COCO annotations or results: polygons, or RLE with counts as list, str or bytes.
 
         Args:
-            annotations: dicts with `segmentation` and, where known, `id`, `category_id`, `score`.
+            annotations: dicts with `segmentation` and, where known, `id`, `category_id`, `score`, `iscrowd`.
             category_index: from the file's category ids to category indices; without it ids are kept.
 
-        Raises `InputError` that names the annotation for a segmentation that can't be read.
+        Raises `InputError` that names the annotation for a segmentation or a field that can't be read.
         """
         size = check_size(size)
 
         def name(index: int) -> str:
             return f"annotation {annotations[index].get('id', f'number {index}')}"
 
-        ids = [int(a.get("id", i)) for i, a in enumerate(annotations)]
-        categories = [a.get("category_id", 0) for a in annotations]
-        if category_index is not None:
-            for index, category in enumerate(categories):
-                if category not in category_index:
-                    raise InputError(f"{name(index)}: category {category} isn't among {sorted(category_index)}")
-            categories = [category_index[c] for c in categories]
-        rles = encode_segmentations([a.get("segmentation") for a in annotations], size, name)
-        scores = [a["score"] for a in annotations if a.get("score") is not None]
-        if scores and len(scores) != len(rles):
-            raise InputError(f"{len(rles) - len(scores)} of {len(rles)} objects have no score: give all or none")
-        return cls.from_rles(rles, size, categories, scores or None, ids)
+        rles = encode_annotations(annotations, size, name)
+        return cls.from_rles(rles, size, **read_columns(annotations, category_index, name))
 
     @classmethod
     def from_label_map(cls, labels: np.ndarray, **columns: Any) -> Instances:
-        """From an integer label map (H, W), 0 the background: one object per label, by rising label."""
+        """From an integer label map (H, W), 0 the background: one object per label, by rising label.
+
+        Negative labels, StarDist's mark for what isn't to count, are crowd regions.
+        """
         labels = np.asarray(labels)
         if labels.ndim != 2 or labels.dtype.kind not in "iu":
             raise InputError(f"a label map is a 2-D integer array, this one is {labels.ndim}-D {labels.dtype}")
@@ -136,7 +134,7 @@ class Instances:
         order = order[values[order] != 0]
         present, first = np.unique(values[order], return_index=True)
         groups = np.split(order, first[1:]) if len(present) else []
-        columns.setdefault("ids", present.astype(np.int64))
+        columns = {"ids": present.astype(np.int64), "crowd": present < 0} | columns
         return cls.from_rles([encode_runs(starts[g], ends[g], size) for g in groups], size, **columns)
 
     @classmethod
@@ -179,6 +177,7 @@ class Instances:
             and [r["counts"] for r in self.rles] == [r["counts"] for r in other.rles]
             and np.array_equal(self.categories, other.categories)
             and np.array_equal(self.ids, other.ids)
+            and np.array_equal(self.crowd, other.crowd)
             and same_scores
         )
 
@@ -188,7 +187,7 @@ class Instances:
     def areas(self) -> np.ndarray:
         """Pixels of each object: int64, shape (N,)."""
         chunks = [coco.area(list(self.rles[i : i + _AREA_CHUNK])) for i in range(0, len(self), _AREA_CHUNK)]
-        return _column(np.concatenate(chunks) if chunks else [], len(self), np.int64, None, "areas")
+        return column(np.concatenate(chunks) if chunks else [], len(self), np.int64, None, "areas")
 
     @cached_property
     def boxes(self) -> np.ndarray:
@@ -228,6 +227,7 @@ class Instances:
             self.categories[picked],
             None if self.scores is None else self.scores[picked],
             self.ids[picked],
+            self.crowd[picked],
         )
 
     def crop(self, top: int, left: int, height: int, width: int) -> Instances:
@@ -242,7 +242,7 @@ class Instances:
         near = self.select(inside)
         moved = ((mask, (y - top, x - left)) for mask, (y, x) in near.box_masks())
         cut = Instances.from_box_masks(
-            moved, (height, width), categories=near.categories, scores=near.scores, ids=near.ids
+            moved, (height, width), categories=near.categories, scores=near.scores, ids=near.ids, crowd=near.crowd
         )
         return cut.select(cut.areas > 0)
 
@@ -254,25 +254,28 @@ class Instances:
                 so that an earlier object covers a later one (paper, section 4: "according to the
                 priority order of the annotated polygons").
 
-        Objects that are covered whole stay, with no pixels, so that order and ids are kept.
+        Objects that are covered whole stay, with no pixels, so that order and ids are kept. Crowd regions cover
+        nothing and aren't covered.
         """
         labels = self.to_label_map(priority)
         shown = Instances.from_label_map(labels)
         rles = [encode_runs(np.zeros(0, int), np.zeros(0, int), self.size)] * len(self)
         for label, rle in zip(shown.ids, shown.rles, strict=True):
             rles[label - 1] = rle
-        return Instances.from_rles(rles, self.size, self.categories, self.scores, self.ids)
+        for position in np.flatnonzero(self.crowd):
+            rles[position] = self.rles[position]
+        return Instances.from_rles(rles, self.size, self.categories, self.scores, self.ids, self.crowd)
 
     # -- giving away ----------------------------------------------------------------------
 
     def to_label_map(self, priority: Sequence[int] | None = None) -> np.ndarray:
-        """int32 (H, W): position + 1 of the object of highest priority at each pixel, 0 for none."""
+        """int32 (H, W): position + 1 of the object of highest priority at each pixel, 0 for none or a crowd region."""
         order = list(range(len(self))) if priority is None else list(priority)
         if sorted(order) != list(range(len(self))):
             raise InputError(f"the priority must name each of the {len(self)} objects once")
         labels = np.zeros(self.size, np.int32)
         boxes = self.boxes.astype(int)
-        placed = order[::-1]
+        placed = [i for i in order[::-1] if not self.crowd[i]] if self.crowd.any() else order[::-1]
         masks = decode_in_boxes([self.rles[i] for i in placed], boxes[placed])
         for position, mask in zip(placed, masks, strict=True):
             x, y, w, h = boxes[position]
@@ -302,7 +305,7 @@ class Instances:
                 "segmentation": {"size": list(self.size), "counts": rle["counts"].decode("ascii")},
                 "bbox": box,
                 "area": area,
-                "iscrowd": 0,
+                "iscrowd": int(self.crowd[i]),
             }
             if self.scores is not None:
                 row["score"] = float(self.scores[i])
@@ -310,18 +313,15 @@ class Instances:
         return rows
 
 
-def check_size(size: Sequence[int]) -> tuple[int, int]:
-    """(height, width) as ints; raises `InputError` where it isn't positive or is over `MAX_PIXELS`."""
-    height, width = int(size[0]), int(size[1])
+def check_size(size: Sequence[Any]) -> tuple[int, int]:
+    """(height, width) as ints; raises `InputError` where they aren't whole, positive or are over `MAX_PIXELS`."""
+    try:
+        height, width = int(size[0]), int(size[1])
+        whole = all(v == int(v) for v in size[:2] if isinstance(v, float | np.floating))
+    except (TypeError, ValueError, OverflowError, LookupError):
+        whole = False
+    if not whole:
+        raise InputError(f"an image's size is two whole numbers of pixels, not {str(size)[:60]}")
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise InputError(f"an image of {width} x {height} pixels is out of bounds (1 to {MAX_PIXELS} pixels in all)")
     return height, width
-
-
-def _column(values: Any, n: int, dtype: type, default: np.ndarray | None, name: str) -> np.ndarray:
-    column = default if values is None else np.array(values, dtype)
-    assert column is not None
-    if column.shape != (n,):
-        raise InputError(f"{len(column)} {name} for {n} objects")
-    column.setflags(write=False)
-    return column

@@ -19,7 +19,10 @@ BoxMask = tuple[np.ndarray, tuple[int, int]]  # boolean mask, (top, left)
 
 def encode_runs(starts: np.ndarray, ends: np.ndarray, size: tuple[int, int]) -> Rle:
     """RLE of runs of ones [start, end) in column-major order, sorted and apart from each other."""
-    counts = np.diff(np.r_[0, np.stack([starts, ends], 1).ravel(), size[0] * size[1]])
+    edges = np.empty(2 * len(starts) + 2, np.int64)
+    edges[0], edges[-1] = 0, size[0] * size[1]
+    edges[1:-1:2], edges[2:-1:2] = starts, ends
+    counts = edges[1:] - edges[:-1]
     if len(counts) > 1 and counts[-1] == 0:
         counts = counts[:-1]
     return coco.frPyObjects({"size": list(size), "counts": counts.tolist()}, *size)
@@ -118,9 +121,15 @@ def decode_in_boxes(rles: Sequence[Rle], boxes: Sequence[np.ndarray] | np.ndarra
         edges = np.cumsum(lengths[first[i] : first[i + 1]])
         starts, ends = edges[0:-1:2], edges[1::2]
         low, high = np.searchsorted(ends, x * height, "right"), np.searchsorted(starts, (x + w) * height, "left")
-        starts = np.clip(starts[low:high] - x * height, 0, w * height)
-        ends = np.clip(ends[low:high] - x * height, 0, w * height)
+        starts = _bounded(starts[low:high] - x * height, w * height)
+        ends = _bounded(ends[low:high] - x * height, w * height)
         yield _fill(starts, ends, height, y, w, h)
+
+
+def _bounded(values: np.ndarray, most: int) -> np.ndarray:
+    """Values cut to 0 ... most; of short arrays it takes a third of `np.clip`'s time."""
+    result: np.ndarray = np.minimum(np.maximum(values, 0), most)
+    return result
 
 
 def _fill(starts: np.ndarray, ends: np.ndarray, height: int, y: int, w: int, h: int) -> np.ndarray:
@@ -135,8 +144,8 @@ def _fill(starts: np.ndarray, ends: np.ndarray, height: int, y: int, w: int, h: 
         starts, ends = np.maximum(starts[owner], column * height), np.minimum(ends[owner], (column + 1) * height)
     # One row more than the box, to hold where a run ends at its lower edge.
     steps = np.zeros((w, h + 1), np.int8)
-    np.add.at(steps, (column, np.clip(starts - column * height - y, 0, h)), 1)
-    np.add.at(steps, (column, np.clip(ends - column * height - y, 0, h)), -1)
+    np.add.at(steps, (column, _bounded(starts - column * height - y, h)), 1)
+    np.add.at(steps, (column, _bounded(ends - column * height - y, h)), -1)
     return np.cumsum(steps, axis=1, dtype=np.int8)[:, :h].T.astype(bool)
 
 

@@ -15,9 +15,11 @@ left out.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions, references: one entry per image, objects in order of priority: a list of COCO objects or RLEs
-        ({"size": [height, width], "counts": str}), a row of the data set (width, height, objects with polygons),
-        a 2-D integer label map, a 3-D boolean stack, or `glioma_hf.Instances`. Scores aren't used.
+    predictions, references: one entry per image, objects in order of priority: a list of COCO objects, RLEs
+        ({"size": [height, width], "counts": str}) or boolean masks, what SAM's mask generator gives, a row of the
+        data set (width, height, objects with polygons), a 2-D integer label map, a 3-D boolean stack (masks, height,
+        width), or `glioma_hf.Instances`. Scores are used by "coco" alone. Objects with `iscrowd` and negative labels
+        are crowd regions: what lies in one, and matches nothing else, counts on neither side.
     thresholds: IoU thresholds, 0.5, 0.75 and 0.9 by default.
     mode: "overlapping" (Table 2 of the paper) or "flattened" (Table 4).
     border: width of the frame whose objects are left out, in pixels; 2 by default.
@@ -48,6 +50,7 @@ _SIDE = {
     "counts": datasets.Sequence(datasets.Value("string")),
     "categories": datasets.Sequence(datasets.Value("int64")),
     "scores": datasets.Sequence(datasets.Value("float64")),
+    "crowd": datasets.Sequence(datasets.Value("bool")),
 }
 
 

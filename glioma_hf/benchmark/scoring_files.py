@@ -5,30 +5,27 @@ Read for scoring: masks alone, no images. Every `InputError` names the file and 
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from glioma_hf.benchmark.categories import Categories, read_categories
-from glioma_hf.data.features import ALL, CATEGORIES, TASKS
+from glioma_hf.benchmark.image_names import LABEL_SUFFIXES, ImageKey, pair_paths, pair_stems
+from glioma_hf.benchmark.label_maps import read_folder
+from glioma_hf.data.features import ALL, CATEGORIES, TASKS, ignored_of
 from glioma_hf.data.prepared import PROVENANCE
-from glioma_hf.data.sources.coco import check_coco, load_coco
+from glioma_hf.data.sources.cocofile import CocoFile
+from glioma_hf.data.sources.rows import Repairs, check_annotations, is_crowd
 from glioma_hf.data.splits import annotated_rows
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
-
-ImageKey = int | str  # a COCO image id, or the name of a label map
-# What tools put behind an image's name: NAME_label, NAME.label, NAME_labels, NAME_mask, NAME_masks, NAME_cp_masks and
-# NAME_seg, each also as OME-TIFF.
-_LABEL_SUFFIX = re.compile(r"([._]labels?|(_cp)?_masks?|_seg)?(\.ome)?$", re.IGNORECASE)
-_SUFFIXES_SAID = "_label, _labels, _mask, _masks, _cp_masks or _seg"
+from glioma_hf.jsonfile import id_of
+from glioma_hf.segmentation import is_finite
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,8 @@ class InstanceSet:
         kinds: the file's categories; of predictions, those of their references; none where neither has any.
         typed: whether the objects carry a category; those of label maps don't, and every task counts them.
         complete: whether a task that none of the objects belongs to is an error, as it is of references.
+        by_stem: whether images are called by their names without ending, as those of label maps.
+        unknown: of predictions, the names of their images that the references don't hold; these aren't scored.
     """
 
     instances: dict[ImageKey, Instances]
@@ -50,6 +49,8 @@ class InstanceSet:
     kinds: Categories = field(default_factory=Categories)
     typed: bool = False
     complete: bool = False
+    by_stem: bool = False
+    unknown: tuple[str, ...] = ()
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -58,12 +59,12 @@ class InstanceSet:
 
     def tasks(self) -> dict[str, int]:
         """How many objects each task counts, of the tasks that count any; of all tasks where there are no objects."""
-        total = sum(map(len, self.instances.values()))
+        total = sum(int((~side.crowd).sum()) for side in self.instances.values())
         if not self.typed:
             return dict.fromkeys(self.kinds.tasks() if self.categories else (*TASKS, ALL), total)
         by_index: Counter[int] = Counter()
         for side in self.instances.values():
-            by_index.update(side.categories.tolist())
+            by_index.update(side.categories[~side.crowd].tolist())
         counts = {task: sum(by_index[i] for i in indices) for task, indices in self.kinds.tasks().items()}
         return {task: count for task, count in counts.items() if count or not total}
 
@@ -86,120 +87,117 @@ class InstanceSet:
         return {key: side.select(np.isin(side.categories, counted)) for key, side in self.instances.items()}
 
 
-def read_references(path: str | Path, split: str = "test") -> InstanceSet:
+def read_references(path: str | Path, split: str = "test", repairs: Repairs | None = None) -> InstanceSet:
     """A COCO file, a folder of label maps, or a prepared data set, of which `split` is read (see `find_split`).
 
-    Any categories will do. Raises `InputError` for what can't be read.
+    Any categories will do. Annotations with `iscrowd` and negative labels are crowd regions, see `Instances.crowd`.
+    `repairs` hears what `data prepare` would put right of a COCO file. Raises `InputError` for what can't be read.
     """
     path = Path(path)
     if (path / PROVENANCE).is_file():
         return _read_prepared(path, split)
     if path.is_dir():
         return read_label_maps(path)
-    coco = load_coco(_read(path), str(path))
-    kinds = read_categories(coco["categories"])
-    images = {image["id"]: image for image in coco["images"]}
-    names: dict[ImageKey, str] = {key: image["file_name"] for key, image in images.items()}
-    instances = _by_image(coco["annotations"], images, kinds.ids, path)
+    with _opened(path) as file:
+        kinds = read_categories(file.categories)
+        instances: dict[ImageKey, Instances] = {}
+        for image in file.images.values():
+            instances[image.id] = _objects(file, image.id, image.size[::-1], kinds.ids, path, repairs)
+        names: dict[ImageKey, str] = {key: image.file_name for key, image in file.images.items()}
     return InstanceSet(instances, names, str(path), kinds, typed=True, complete=True)
 
 
-def read_predictions(path: str | Path, references: InstanceSet) -> InstanceSet:
+def read_predictions(path: str | Path, references: InstanceSet, repairs: Repairs | None = None) -> InstanceSet:
     """COCO results (a list), a COCO file, or a folder of label maps, for the images of `references`.
 
-    Results have the references' category ids; a COCO file's own categories are matched to theirs by name. Label
-    maps are matched to the references' images by name without ending. In results and COCO files an image without
-    any object has no predictions.
+    Results have the references' image and category ids. A COCO file has its own: its images are matched to theirs by
+    file name (see `pair_paths`), its categories by name. Label maps are matched by name without ending. Images that
+    the references don't hold are `unknown`; one that isn't there or without any object has no predictions.
+    `repairs` hears what `data prepare` would put right; of results, which often carry a detector's box, outlines alone.
 
     Raises `InputError` for results of an unknown image, a category that the references lack, a size that isn't
-    the image's or a score that isn't a finite number.
+    the image's, a score that isn't a finite number, names that may mean several images, and where no image is matched.
     """
     path = Path(path)
     if path.is_dir():
         return _matched_label_maps(path, references)
-    try:
-        results = json.loads(_read(path))
-    except ValueError as error:
-        raise InputError(f"{path} isn't JSON ({error})") from None
-    index: Mapping[int, int] | None = references.kinds.ids if references.typed else None
-    if isinstance(results, dict):
-        coco = check_coco(results, str(path))
-        results = coco["annotations"]
-        if references.typed:
-            index = _matched_categories(coco, path, references)
-    if not isinstance(results, list) or any(not isinstance(r, dict) or "image_id" not in r for r in results):
-        raise InputError(f"{path} isn't a list of COCO results, each with image_id and segmentation")
-    images = {
-        key: {"id": key, "height": side.size[0], "width": side.size[1]} for key, side in references.instances.items()
-    }
-    instances = _by_image(results, images, index, path)
-    return InstanceSet(instances, references.names, str(path), references.kinds, references.typed)
+    with _opened(path, results=True) as file:
+        if file.is_results:
+            return _read_results(file, path, references, repairs)
+        names: dict[ImageKey, str] = {key: image.file_name for key, image in file.images.items()}
+        said = str(path), references.path
+        pairs = (pair_stems if references.by_stem else pair_paths)(names, references.names, said)
+        _check_matched(pairs, names, references, said)
+        index = _matched_categories(file, pairs, path, references) if references.typed else None
+        instances = {key: Instances.empty(side.size) for key, side in references.instances.items()}
+        for image, key in pairs.items():
+            size, expected = file.images[image].size[::-1], references.instances[key].size
+            if size != expected:
+                raise InputError(
+                    f"{path}: image {image} ({names[image]}) is {size[1]} x {size[0]}, the references have it as "
+                    f"{expected[1]} x {expected[0]} (image {key} of {references.path}); export both at one size"
+                )
+            instances[key] = _objects(file, image, size, index, path, repairs)
+    unknown = tuple(name for key, name in names.items() if key not in pairs)
+    return InstanceSet(instances, references.names, str(path), references.kinds, references.typed, unknown=unknown)
 
 
 def read_label_maps(folder: str | Path) -> InstanceSet:
     """A folder of label maps (TIFF or PNG), by image name: without ending and what tools put behind it.
 
     That is `_label` (or `.label`), `_labels`, `_mask`, `_masks`, `_cp_masks` or `_seg`. Where any file has one of
-    these, the pictures without one that lie beside it (overlays, say, or the images) are passed over.
+    these, the pictures without one that lie beside it (overlays, say, or the images) are passed over. Negative labels
+    are crowd regions. Raises `InputError` for files that can't be read and for two label maps of one image.
     """
-    from glioma_hf.data.images import decode_labels
-
-    files = [
-        file
-        for file in sorted(Path(folder).iterdir())
-        if file.suffix.lower() in (".tif", ".tiff", ".png") and not file.name.startswith(".")
-    ]
-    files = [file for file in files if _has_suffix(file)] or files
-    instances: dict[ImageKey, Instances] = {}
-    names: dict[ImageKey, str] = {}
-    for file in files:
-        key = _image_name(file.name)
-        if key in instances:
-            raise InputError(f"{file}: a second label map of {key}; keep one")
-        instances[key], names[key] = Instances.from_label_map(decode_labels(_read(file), str(file))), file.name
-    if not instances:
-        raise InputError(f"{folder}: no label maps (TIFF or PNG) in it")
-    return InstanceSet(instances, names, str(folder))
+    found = read_folder(Path(folder))
+    instances: dict[ImageKey, Instances] = {key: side for key, (_, side) in found.items()}
+    names: dict[ImageKey, str] = {key: name for key, (name, _) in found.items()}
+    return InstanceSet(instances, names, str(folder), by_stem=True)
 
 
 def _matched_label_maps(folder: Path, references: InstanceSet) -> InstanceSet:
     """Label maps under the references' image keys."""
     maps = read_label_maps(folder)
-    keys: dict[str, ImageKey] = {}
-    for key, name in references.names.items():
-        image = key if isinstance(key, str) else _image_name(name)
-        if image in keys:
-            raise InputError(
-                f"{references.path}: its images {keys[image]} and {key} are both called {image}; name them apart"
-            )
-        keys[image] = key
-    unknown = [name for name in maps.instances if name not in keys]
-    if unknown:
+    said = str(folder), references.path
+    pairs = pair_stems(maps.names, references.names, said)
+    _check_matched(pairs, {key: str(key) for key in maps.names}, references, said)
+    instances = {key: Instances.empty(side.size) for key, side in references.instances.items()}
+    instances |= {key: maps.instances[image] for image, key in pairs.items()}
+    unknown = tuple(name for key, name in maps.names.items() if key not in pairs)
+    return InstanceSet(instances, references.names, str(folder), references.kinds, unknown=unknown)
+
+
+def _check_matched(
+    pairs: Mapping[Any, Any], names: Mapping[Any, str], references: InstanceSet, said: tuple[str, str]
+) -> None:
+    """Raise `InputError` where no image of the predictions is one of the references'."""
+    if names and not pairs:
+        there = ", ".join(list(references.names.values())[:3]) or "nothing"
         raise InputError(
-            f"{folder}: predictions of {unknown[0]}, which the references don't hold; a label map is called as its "
-            f"image, and {_SUFFIXES_SAID} may follow"
+            f"{said[0]}: predictions of {next(iter(names.values()))}, which the references don't hold; a label map is "
+            f"called as its image, and {LABEL_SUFFIXES} may follow, an image of a COCO file as in the references "
+            f"({said[1]} has {there})"
         )
-    missing = [image for image in keys if image not in maps.instances]
-    if missing:
-        raise InputError(f"{folder}: no predictions of {missing[0]}; give an empty label map if there are none")
-    instances = {key: maps.instances[image] for image, key in keys.items()}
-    return InstanceSet(instances, references.names, str(folder), references.kinds)
 
 
-def _matched_categories(coco: Mapping[str, Any], path: Path, references: InstanceSet) -> dict[int, int]:
+def _matched_categories(
+    file: CocoFile, pairs: Mapping[Any, Any], path: Path, references: InstanceSet
+) -> dict[int, int]:
     """From the category ids of a COCO file to the references' indices; those that have objects must be there."""
-    kinds = read_categories(coco["categories"])
-    used = {annotation["category_id"] for annotation in coco["annotations"]}
-    matched = {}
+    kinds = read_categories(file.categories)
+    matched, lost = {}, set()
     for category, i in kinds.ids.items():
         index = references.kinds.index_of(kinds.names[i], kinds.own_names[i])
         if index is not None:
             matched[category] = index
-        elif category in used:
-            raise InputError(
-                f"{path}: its category {kinds.own_names[i]!r} isn't one of the references' "
-                f"({', '.join(references.kinds.own_names)}); rename it there"
-            )
+        else:
+            lost.add(category)
+    used = {a["category_id"] for image in pairs for a in file.annotations(image)} if lost else set()
+    for category in sorted(lost & used, key=str):
+        raise InputError(
+            f"{path}: its category {kinds.own_names[kinds.ids[category]]!r} isn't one of the references' "
+            f"({', '.join(references.kinds.own_names)}); rename it there"
+        )
     return matched
 
 
@@ -207,54 +205,80 @@ def _read_prepared(folder: Path, split: str) -> InstanceSet:
     instances: dict[ImageKey, Instances] = {}
     names: dict[ImageKey, str] = {}
     for row, objects in annotated_rows(folder, split):
-        instances[row["image_id"]], names[row["image_id"]] = objects, row["file_name"]
+        key, regions = row["image_id"], ignored_of(row, ALL)
+        if len(regions):
+            objects = Instances.from_rles(
+                [*objects.rles, *regions.rles],
+                objects.size,
+                np.r_[objects.categories, regions.categories],
+                ids=np.r_[objects.ids, np.arange(len(regions)) + objects.ids.max(initial=0) + 1],
+                crowd=np.r_[objects.crowd, np.ones(len(regions), bool)],
+            )
+        instances[key], names[key] = objects, row["file_name"]
     kinds = Categories(CATEGORIES, CATEGORIES, {i: i for i in range(len(CATEGORIES))})
     return InstanceSet(instances, names, str(folder), kinds, typed=True, complete=True)
 
 
-def _has_suffix(file: Path) -> bool:
-    match = _LABEL_SUFFIX.search(file.stem)
-    return match is not None and match[1] is not None
-
-
-def _image_name(file_name: str) -> str:
-    """A file's name without folder, ending and what tools put behind the name of an image."""
-    return _LABEL_SUFFIX.sub("", PurePosixPath(file_name.replace("\\", "/")).stem)
-
-
-def _by_image(
-    objects: list[dict[str, Any]], images: Mapping[Any, Mapping[str, Any]], index: Mapping[int, int] | None, path: Path
-) -> dict[ImageKey, Instances]:
-    grouped: dict[ImageKey, list[dict[str, Any]]] = {key: [] for key in images}
-    for number, item in enumerate(objects):
-        name = f"object {item.get('id', f'number {number}')}"
-        if item["image_id"] not in grouped:
-            raise InputError(f"{path}: {name} is of the unknown image {item['image_id']}")
-        score = item.get("score")
-        if score is not None and (
-            isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score)
-        ):
+def _read_results(file: CocoFile, path: Path, references: InstanceSet, repairs: Repairs | None) -> InstanceSet:
+    """COCO results, which have the references' ids."""
+    known = {id_of(key): key for key in references.instances}
+    for image in file.image_ids():
+        if image not in known:
+            item = file.annotations(image)[0]
+            some = ", ".join(map(str, list(known)[:3]))
+            told = f"object {item['id']}" if "id" in item else "an object"
             raise InputError(
-                f"{path}: {name} of image {item['image_id']} has the score {score}; scores are finite numbers"
+                f"{path}: {told} is of the unknown image {image}; results have the references' image ids ({some} ...)"
             )
-        grouped[item["image_id"]].append(item)
-    sides: dict[ImageKey, Instances] = {}
-    for key, items in grouped.items():
-        repeated = [i for i, n in Counter(o["id"] for o in items if "id" in o).items() if n > 1]
-        if repeated:
-            raise InputError(f"{path}: image {key} has the object id {repeated[0]} more than once")
-        try:
-            size = check_size((images[key]["height"], images[key]["width"]))
-            sides[key] = Instances.from_coco(items, size, index)
-        except InputError as error:
-            raise InputError(f"{path}: image {key}: {error}") from None
-    return sides
+    index = references.kinds.ids if references.typed else None
+    instances = {
+        key: _objects(file, image, references.instances[key].size, index, path, repairs) for image, key in known.items()
+    }
+    return InstanceSet(instances, references.names, str(path), references.kinds, references.typed)
 
 
-def _read(path: Path) -> bytes:
+def _objects(
+    file: CocoFile,
+    image: Any,
+    size: tuple[int, int],
+    index: Mapping[Any, int] | None,
+    path: Path,
+    repairs: Repairs | None,
+) -> Instances:
+    """The objects of an image, by (height, width); of results the field `iscrowd` says nothing, as in pycocotools."""
+    where = f"{path}: image {image}"
+    items = file.annotations(image)
+    for number, item in enumerate(items):
+        score, name = item.get("score"), item.get("id", f"number {number}")
+        if score is not None and not is_finite(score):
+            raise InputError(
+                f"{path}: object {name} of image {image} has the score {str(score)[:40]}; scores are finite numbers"
+            )
+        if file.is_results:
+            item["iscrowd"] = 0
+        elif is_crowd(item, where):
+            item["iscrowd"] = 1
+    ids = [id_of(item.get("id")) for item in items]
+    repeated = [i for i, n in Counter(i for i in ids if i is not None).items() if n > 1]
+    if repeated:
+        raise InputError(f"{where} has the object id {repeated[0]} more than once")
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: can't be read ({error.strerror}); give a COCO file or a folder of label maps"
-        ) from None
+        found = Instances.from_coco(items, check_size(size), index)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if repairs is not None:
+        for _ in check_annotations(items, found, where, repairs, boxes=not file.is_results):
+            pass
+    return found
+
+
+@contextmanager
+def _opened(path: Path, results: bool = False) -> Iterator[CocoFile]:
+    """A COCO file, or results where these will do. Raises `InputError` where it can't be read."""
+    try:
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: can't be read ({reason}); give a COCO file or a folder of label maps") from None
+    with file:
+        yield CocoFile(file, str(path), results)

@@ -61,7 +61,8 @@ def prepare(
     prepared = run(archive, out, source, strict, to_lines(say))
     for split in prepared.splits:
         counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
-        tell(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}")
+        crowds = f"; {split.ignored} crowd regions (iscrowd) kept as ignored, not as cells" if split.ignored else ""
+        tell(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}{crowds}")
     if differences := get_source(source).differences(prepared.splits):
         tell(f"against {get_source(source).title} as published: {'; '.join(differences)}")
     tell("repaired: " + (", ".join(f"{n} {kind}" for kind, n in prepared.repairs.items()) or "nothing"))

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from glioma_hf.cli.console import print_agreement, print_scores
+from glioma_hf.cli.console import print_agreement, print_scores, say
 from glioma_hf.errors import InputError
 from glioma_hf.metrics.scoring_options import ScoringOptions
+from glioma_hf.progress import to_lines
 
 _DEFAULTS = ScoringOptions()
 TASK_HELP = "cells (all but somata), soma, cell_a, cell_b, nucleus, a category by its own name, or all."
@@ -33,6 +34,7 @@ def evaluate(
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="AP curve and overlays of TP, FP, FN into --out.")] = False,
     images: Annotated[Path | None, typer.Option(help="Folder of the images, for the overlays.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="What data prepare would repair becomes an error.")] = False,
 ) -> None:
     """The benchmark's metric on files: AP, F1, precision and recall of instances that may overlap."""
     if plot and out is None:
@@ -51,7 +53,9 @@ def evaluate(
         check_folder(out, SCORES, [references, predictions, images])
 
     extras = [*extra, "curve"] if plot else extra
-    evaluation = evaluate_files(references, predictions, task, split, options, extras, keep_outcomes=out is not None)
+    evaluation = evaluate_files(
+        references, predictions, task, split, options, extras, out is not None, strict, to_lines(say)
+    )
     if out is not None:
         evaluation.write(out, plot, images)
     if json_:
@@ -75,7 +79,7 @@ def agreement(
         raise InputError("give at least two different --source NAME=PATH, the first with images and sizes (COCO)")
     if out is not None:
         check_folder(out, AGREEMENT, [Path(path) for path in named.values()])
-    result = agree_files(named, task, consensus)
+    result = agree_files(named, task, consensus, on_progress=to_lines(say))
     if out is not None:
         result.write(out)
     print_agreement(result.pooled)

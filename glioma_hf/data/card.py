@@ -58,9 +58,10 @@ def card(
         "configs": configs,
         "dataset_info": [_info(c, columns, splits, folder) for c in configs],
     }
-    used = [c for c in source.categories if any(s.objects[c] for s in splits)]
+    used = [c for c in source.categories if any(s.objects.get(c, 0) for s in splits)]
     header = f"| subset | split | images | {' | '.join(used)} |\n|{'---|' * (3 + len(used))}"
-    lines = [f"| {s.subset} | {s.split} | {s.images} | {' | '.join(str(s.objects[c]) for c in used)} |" for s in splits]
+    counts = [" | ".join(str(s.objects.get(c, 0)) for c in used) for s in splits]
+    lines = [f"| {s.subset} | {s.split} | {s.images} | {count} |" for s, count in zip(splits, counts, strict=True)]
     body = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title,
         homepage=source.homepage,
@@ -140,7 +141,7 @@ def _columns(categories: Sequence[str]) -> list[dict[str, Any]]:
     """The columns in the card's YAML, spelled as every release of `datasets` from 3.6 on reads them."""
     assert tuple(categories) == CATEGORIES[: len(categories)], "categories are a beginning of CATEGORIES"
     names = {str(i): name for i, name in enumerate(categories)}
-    objects = [
+    objects: list[dict[str, Any]] = [
         {"name": "id", "dtype": "int64"},
         {"name": "category", "dtype": {"class_label": {"names": names}}},
         {"name": "segmentation", "sequence": {"sequence": "float64"}},
@@ -159,4 +160,5 @@ def _columns(categories: Sequence[str]) -> list[dict[str, Any]]:
         {"name": "image", "dtype": "image"},
         *({"name": name, "dtype": kind} for name, kind in plain.items()),
         {"name": "objects", "list": objects},
+        {"name": "ignored", "list": [item for item in objects if item["name"] in ("category", "segmentation")]},
     ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ import tifffile
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.rle import contours
+from glioma_hf.segmentation import polygons_to_rles
 
 MAX_ROIS = 100_000
 MAX_ROI_BYTES = 2**20
+MAX_ROIS_BYTES = 2**25  # of all regions together
 
 
 def write_label_map(instances: Instances, path: str | Path) -> None:
@@ -48,11 +52,24 @@ def write_rois(instances: Instances, path: str | Path) -> None:
 def read_rois(data: bytes, size: tuple[int, int], name: str) -> Instances:
     """Instances from a zip of ImageJ regions (polygons, freehand and traced outlines) in an image of `size`.
 
-    Raises `InputError` that names the file and the region for anything else.
+    Raises `InputError` that names the file and the region for anything else, and for more than `MAX_ROIS` regions or
+    `MAX_ROIS_BYTES` bytes of them.
     """
-    import roifile
+    polygons, names = [], []
+    for member, content in _members(data, name):
+        points = _outline(content)
+        if points is None:
+            raise InputError(f"{name}: {member} isn't a readable ImageJ region")
+        if len(points) < 3:
+            raise InputError(f"{name}: {member} isn't an outline; use polygon or freehand selections")
+        polygons.append([points.ravel()])
+        names.append(member)
+    return Instances.from_rles(polygons_to_rles(polygons, size, lambda i: f"{name}: {names[i]}"), size)
 
-    outlines = []
+
+def _members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of each region in a zip, unpacked in bounds."""
+    left = MAX_ROIS_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [m for m in archive.infolist() if m.filename.lower().endswith(".roi")]
@@ -61,18 +78,30 @@ def read_rois(data: bytes, size: tuple[int, int], name: str) -> Instances:
             for member in members:
                 if member.file_size > MAX_ROI_BYTES:
                     raise InputError(f"{name}: {member.filename} holds {member.file_size} bytes, too many for a region")
-                outlines.append((member.filename, archive.read(member)))
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise InputError(f"{name}: {member.filename} is packed as ImageJ never does; zip it anew")
+                with archive.open(member) as file:
+                    content = file.read(MAX_ROI_BYTES)
+                left -= len(content)
+                if left < 0:
+                    raise InputError(f"{name}: its regions hold over {MAX_ROIS_BYTES} bytes; split it")
+                yield member.filename, content
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, ValueError, struct.error) as error:
         raise InputError(f"{name}: not a whole zip of ImageJ regions ({error})") from None
-    polygons = []
+
+
+def _outline(content: bytes) -> np.ndarray | None:
+    """Points of a region, float64 (P, 2), none where it is no outline; None where it can't be read."""
+    import roifile
+
     outline_types = (roifile.ROI_TYPE.POLYGON, roifile.ROI_TYPE.FREEHAND, roifile.ROI_TYPE.TRACED)
-    for member_name, content in outlines:
-        try:
-            region = roifile.ImagejRoi.frombytes(content)
-            points = np.asarray(region.coordinates(), np.float64) if region.roitype in outline_types else None
-        except Exception:  # the library raises whatever a damaged region leads it to
-            raise InputError(f"{name}: {member_name} isn't a readable ImageJ region") from None
-        if points is None or len(points) < 3:
-            raise InputError(f"{name}: {member_name} isn't an outline; use polygon or freehand selections")
-        polygons.append([points.ravel().tolist()])
-    return Instances.from_polygons(polygons, size)
+    try:
+        region = roifile.ImagejRoi.frombytes(content)
+        if region.roitype not in outline_types:
+            return np.zeros((0, 2))
+        points = np.asarray(region.coordinates(), np.float64)
+    except Exception:  # the library raises whatever a damaged region leads it to
+        return None
+    return points if points.ndim == 2 and points.shape[1] == 2 else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from glioma_hf.data.prepared import read_prepared
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
+from glioma_hf.plain import plain_row
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -32,6 +33,7 @@ def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
     """The columns as `datasets` features; the same for every source but for its `categories`."""
     from datasets import ClassLabel, Features, Image, Sequence, Value
 
+    polygons = Sequence(Sequence(Value("float64")))
     return Features(
         {
             "image": Image(),
@@ -46,11 +48,13 @@ def features(categories: Sequence[str] = CATEGORIES[:4]) -> Features:
                 {
                     "id": Value("int64"),
                     "category": ClassLabel(names=list(categories)),
-                    "segmentation": Sequence(Sequence(Value("float64"))),
+                    "segmentation": polygons,
                     "bbox": Sequence(Value("float64"), length=4),
                     "area": Value("float64"),
                 }
             ],
+            # Crowds and the like: neither objects nor background. Folders that were prepared before haven't got it.
+            "ignored": [{"category": ClassLabel(names=list(categories)), "segmentation": polygons}],
         }
     )
 
@@ -68,7 +72,7 @@ def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = 
     For training and for scoring alike.
 
     Args:
-        row: a row of a prepared data set, as `datasets` or `annotated_rows` gives it.
+        row: a row of a prepared data set, as `datasets` (in any format) or `annotated_rows` gives it.
         task: `cells` (both types), `soma`, `cell_a` or `cell_b` (paper, section 4), `nucleus`, or `all`.
             Categories of the result are indices into `CATEGORIES`.
         flattened: without overlaps: an earlier object of the task covers a later one (Table 4). Objects that
@@ -77,6 +81,7 @@ def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = 
     Raises `InputError` for an unknown task.
     """
     categories = task_categories(task)
+    row = plain_row(row)
     objects: Sequence[Mapping[str, Any]] = [o for o in row["objects"] if o["category"] in categories]
     instances = Instances.from_polygons(
         [o["segmentation"] for o in objects],
@@ -88,6 +93,21 @@ def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = 
         instances = instances.flatten()
         instances = instances.select(instances.areas > 0)
     return instances
+
+
+def ignored_of(row: Mapping[str, Any], task: str = "cells") -> Instances:
+    """The regions of a row that count neither as objects of a task nor as background, as `Instances`.
+
+    Annotations with `iscrowd` are such regions. Arguments and errors are those of `instances_of`.
+    """
+    categories = task_categories(task)
+    row = plain_row(row)
+    regions = [r for r in row.get("ignored") or () if r["category"] in categories]
+    return Instances.from_polygons(
+        [r["segmentation"] for r in regions],
+        (row["height"], row["width"]),
+        categories=[r["category"] for r in regions],
+    )
 
 
 def task_categories(task: str) -> set[int]:

@@ -21,6 +21,7 @@ class Note:
 
     images: int
     objects: dict[str, int]
+    ignored: int
     repairs: dict[str, int]
     checksum: str
 

@@ -95,7 +95,8 @@ def _write_split(
         file = parts.file(stem, len(split.checksums))
         _write_parquet(file, rows, source.categories)
         objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])
-        note = Note(len(rows), dict(objects), dict(repairs.counts - before), checksum(file))
+        ignored = sum(len(row["ignored"]) for row in rows)
+        note = Note(len(rows), dict(objects), ignored, dict(repairs.counts - before), checksum(file))
         before = repairs.counts.copy()
         parts.note(file, note)
         _add(split, note)
@@ -110,6 +111,7 @@ def stem_of(split: PreparedSplit) -> str:
 
 def _add(split: PreparedSplit, note: Note) -> None:
     split.images += note.images
+    split.ignored += note.ignored
     split.checksums.append(note.checksum)
     for name, count in note.objects.items():
         split.objects[name] += count

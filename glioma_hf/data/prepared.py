@@ -16,8 +16,9 @@ class PreparedSplit:
     """What the files of one split hold.
 
     Attributes:
-        files: names under the folder, of Parquet files in order.
-        images, objects: how many, the latter by category.
+        files: Parquet, by their names in the folder.
+        objects: how many there are of each category.
+        ignored: how many regions count neither as objects nor as background.
         checksums: SHA-256 of each file.
     """
 
@@ -26,6 +27,7 @@ class PreparedSplit:
     files: list[str] = field(default_factory=list)
     images: int = 0
     objects: dict[str, int] = field(default_factory=dict)
+    ignored: int = 0
     checksums: list[str] = field(default_factory=list)
 
     @property

@@ -24,7 +24,7 @@ from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.palette import category_word
 
-_COLUMNS = ["image_id", "file_name", "width", "height", "subset", "split", "objects"]
+_COLUMNS = ["image_id", "file_name", "width", "height", "subset", "split", "objects", "ignored"]
 
 
 @dataclass(frozen=True)

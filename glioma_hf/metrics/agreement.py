@@ -14,6 +14,7 @@ from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import ImageScore
 from glioma_hf.metrics.matching import Counts, match
 from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.overlaps import Overlaps, overlaps
 from glioma_hf.metrics.score_plots import draw_matrix
 from glioma_hf.metrics.scores import OverlapScores
 from glioma_hf.metrics.scoring_options import ScoringOptions
@@ -118,19 +119,22 @@ def consensus(annotations: Sequence[Instances], threshold: float = 0.5) -> Insta
     if not annotations:
         raise InputError("a consensus needs at least one annotation")
     size = annotations[0].size
+    annotations = [a.select(~a.crowd) if a.crowd.any() else a for a in annotations]
     starts = np.cumsum([0, *(len(a) for a in annotations)])
-    weight = np.zeros((starts[-1], starts[-1]))
+    rows, columns, weights = [np.zeros(0, int)], [np.zeros(0, int)], [np.zeros(0)]
     for i, first in enumerate(annotations):
         for j in range(i + 1, len(annotations)):
-            iou = first.iou(annotations[j])
-            rows, columns = match(iou, threshold)
-            weight[rows + starts[i], columns + starts[j]] = iou[rows, columns]
-    weight += weight.T
+            near = overlaps(first, annotations[j])
+            row, column = match(near, threshold)
+            rows.append(row + starts[i])
+            columns.append(column + starts[j])
+            weights.append(near.at(row, column))
+    agreeing = Overlaps((starts[-1], starts[-1]), *map(np.concatenate, (rows, columns, weights)))
     owner = np.repeat(np.arange(len(annotations)), np.diff(starts))
     masks = [mask for a in annotations for mask in a.box_masks()]
     categories = np.concatenate([a.categories for a in annotations])
     kept, named = [], []
-    for members in _groups(weight, owner):
+    for members in _groups(agreeing, owner):
         if 2 * len(members) <= len(annotations):
             continue
         voted = _vote([masks[m] for m in members], len(annotations))
@@ -146,18 +150,28 @@ def _swapped(image: ImageScore) -> ImageScore:
     return ImageScore(counts, image.iou_sums, image.references, image.predictions)
 
 
-def _groups(weight: np.ndarray, owner: np.ndarray) -> list[list[int]]:
-    """Connected objects, at most one of each annotator."""
+def _groups(agreeing: Overlaps, owner: np.ndarray) -> list[list[int]]:
+    """Connected objects, at most one of each annotator, by their first; `agreeing` holds each pair one way round."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
     if not len(owner):
         return []
-    count, label = connected_components(csr_matrix(weight > 0), directed=False)
+    rows, columns = np.r_[agreeing.rows, agreeing.columns], np.r_[agreeing.columns, agreeing.rows]
+    sort = np.lexsort((columns, rows))
+    rows, columns, iou = rows[sort], columns[sort], np.r_[agreeing.iou, agreeing.iou][sort]
+    weight = csr_matrix((iou, (rows, columns)), shape=agreeing.shape)
+    supports = np.bincount(rows, iou, len(owner))
+    label = connected_components(weight, directed=False)[1]
+    order = np.argsort(label, kind="stable")
     groups = []
-    for number in range(count):
-        members = np.flatnonzero(label == number)
-        support = weight[np.ix_(members, members)].sum(1)
+    for members in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
+        if len(members) == 1:
+            groups.append(members.tolist())
+            continue
+        support = supports[members]
+        if len(members) >= 8:  # long sums depend on their order in the last bit: NumPy's own
+            support = weight[members][:, members].toarray().sum(1)
         best: dict[int, int] = {}
         for member in members[np.argsort(-support, kind="stable")].tolist():
             best.setdefault(int(owner[member]), member)

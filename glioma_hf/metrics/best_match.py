@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from glioma_hf.instances import Instances
+from glioma_hf.metrics.overlaps import DENSE, overlaps
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def best_match(predictions: Instances, references: Instances, hausdorff: bool = 
     """
     if not len(references):
         return BestMatch()
-    iou = predictions.iou(references).max(0, initial=0.0)
+    iou = overlaps(predictions, references).best_of_columns()
     distance = float(sum(_least_hausdorff(predictions, references))) if hausdorff else 0.0
     return BestMatch(float((2 * iou / (1 + iou)).sum()), float(iou.sum()), distance, len(references))
 
@@ -64,19 +67,43 @@ def _least_hausdorff(predictions: Instances, references: Instances) -> list[floa
     corners = [np.column_stack([b[:, :2], b[:, :2] + b[:, 2:]]) for b in (predictions.boxes, references.boxes)]
     points: dict[int, np.ndarray] = {}
     masks = list(predictions.box_masks())
+    nearest = _nearest_boxes(*corners)
     least = []
-    for (mask, corner), own in zip(references.box_masks(), corners[1], strict=True):
+    for (mask, corner), candidates in zip(references.box_masks(), nearest, strict=True):
         best = float(np.hypot(*references.size))
         here = np.argwhere(mask) + corner
-        bounds = np.abs(corners[0] - own).max(1) if len(masks) else np.zeros(0)
-        for position in np.argsort(bounds):
-            if bounds[position] >= best:
+        for position, bound in candidates:
+            if bound >= best:
                 break
             if position not in points:
                 points[position] = np.argwhere(masks[position][0]) + masks[position][1]
             best = min(best, hausdorff_distance(here, points[position]))
         least.append(best)
     return least
+
+
+def _nearest_boxes(predictions: np.ndarray, references: np.ndarray) -> Iterator[Iterator[tuple[int, float]]]:
+    """For each reference the predictions and how far their corners are at least, by rising distance; (N, 4), (M, 4)."""
+    if len(predictions) * len(references) <= DENSE:
+        for own in references:
+            bounds = np.abs(predictions - own).max(1) if len(predictions) else np.zeros(0)
+            order = np.argsort(bounds)
+            yield zip(order.tolist(), bounds[order].tolist(), strict=True)
+        return
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(predictions)
+    for own in references:
+        yield _rising(tree, own, len(predictions))
+
+
+def _rising(tree: Any, own: np.ndarray, n: int) -> Iterator[tuple[int, float]]:
+    """All of a tree's points by rising distance from `own`, more of them only as they are asked for."""
+    told, many = 0, 8
+    while told < n:
+        bounds, order = tree.query(own, min(many, n), p=np.inf)
+        yield from zip(np.atleast_1d(order)[told:].tolist(), np.atleast_1d(bounds)[told:].tolist(), strict=True)
+        told, many = min(many, n), many * 8
 
 
 def hausdorff_distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import MatchedImage, match_image
+from glioma_hf.metrics.overlaps import Overlaps
 from glioma_hf.metrics.scoring_options import ScoringOptions
 
 PART = 0.5  # of a piece's pixels that must lie in the whole
@@ -39,7 +40,7 @@ class ImageOutcomes:
     """One image's scored objects, told apart into true positives, false positives and false negatives.
 
     Attributes:
-        predictions, references: what of each side was scored.
+        predictions, references: what of each side was scored; what lies in a crowd region isn't.
         matches: which of them meet, by position, and how the others failed.
 
         >>> cell = Instances.from_polygons([[[4, 4, 12, 4, 12, 12, 4, 12]]], (20, 20))
@@ -54,9 +55,14 @@ class ImageOutcomes:
 
     @classmethod
     def of(cls, matched: MatchedImage) -> ImageOutcomes:
-        """The outcomes of a matched image at its first threshold."""
-        sides = matched.predictions, matched.references
-        return cls(*sides, _explain(*sides, matched.iou, *matched.matches[0]))
+        """The outcomes of a matched image at its first threshold; what a crowd region excuses is left out."""
+        predictions, references, near = matched.predictions, matched.references, matched.overlaps
+        rows, columns = matched.matches[0]
+        if matched.ignored is not None:
+            kept = ~matched.ignored[0].predictions, ~matched.ignored[0].references
+            predictions, references, near = predictions.select(kept[0]), references.select(kept[1]), near.among(*kept)
+            rows, columns = ((np.cumsum(k) - 1)[p] for k, p in zip(kept, (rows, columns), strict=True))
+        return cls(predictions, references, _explain(predictions, references, near, rows, columns))
 
     @property
     def pairs(self) -> np.ndarray:
@@ -113,25 +119,31 @@ def image_outcomes(
 
 
 def _explain(
-    predictions: Instances, references: Instances, iou: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    predictions: Instances, references: Instances, near: Overlaps, rows: np.ndarray, columns: np.ndarray
 ) -> ObjectMatches:
     """How the objects that aren't matched failed; `rows` and `columns` are the matches' positions.
 
     Split and merged objects may be matched as well: a reference of which one prediction covers most and a second
     a corner is both.
     """
-    shared = iou / (1 + iou) * (predictions.areas[:, None] + references.areas[None])
-    in_reference = shared >= PART * np.maximum(predictions.areas, 1)[:, None]
-    in_prediction = shared >= PART * np.maximum(references.areas, 1)[None]
-    split = {int(j): np.flatnonzero(in_reference[:, j]).tolist() for j in np.flatnonzero(in_reference.sum(0) >= 2)}
-    merged = {int(i): np.flatnonzero(in_prediction[i]).tolist() for i in np.flatnonzero(in_prediction.sum(1) >= 2)}
+    areas = predictions.areas[near.rows], references.areas[near.columns]
+    shared = near.iou / (1 + near.iou) * (areas[0] + areas[1])
+    split = _several(near.turned, (shared >= PART * areas[0])[np.lexsort((near.rows, near.columns))])
+    merged = _several(near, shared >= PART * areas[1])
     explained_predictions = {*rows.tolist(), *merged, *(i for many in split.values() for i in many)}
     explained_references = {*columns.tolist(), *split, *(j for many in merged.values() for j in many)}
     return ObjectMatches(
         np.column_stack([rows, columns]),
-        iou[rows, columns],
+        near.at(rows, columns),
         split,
         merged,
         [j for j in range(len(references)) if j not in explained_references],
         [i for i in range(len(predictions)) if i not in explained_predictions],
     )
+
+
+def _several(pairs: Overlaps, lies_in: np.ndarray) -> dict[int, list[int]]:
+    """For each object of the first side in which two or more of the second lie, which these are."""
+    within = pairs.where(lies_in)
+    whole, first, many = np.unique(within.rows, return_index=True, return_counts=True)
+    return {int(i): within.columns[a : a + n].tolist() for i, a, n in zip(whole, first, many, strict=True) if n >= 2}

@@ -32,6 +32,8 @@ def overlap_ap(
 ) -> OverlapScores:
     """Scores of (predictions, references) of each image of a split, counts pooled over the images.
 
+    Crowd regions (see `Instances.crowd`) are no objects; what matches one, and nothing else, counts on neither side.
+
     Args:
         pairs: one (predictions, references) per image; they are read once, one at a time.
         options: what is scored and how; the paper's way without them.
@@ -64,17 +66,17 @@ def overlap_ap(
     images: list[ImageScore] = []
     outcomes: list[ImageOutcomes] = []
     best = BestMatch()
-    ranked: list[Pair] = []
+    ranked: list[tuple[Instances, Instances, Instances | None]] = []
     for predictions, references in pairs:
         matched = match_image(predictions, references, scored)
         images.append(matched.score)
         if keep_outcomes:
             outcomes.append(ImageOutcomes.of(matched))
         if "coco" in extras:
-            ranked.append((matched.predictions, matched.references))
+            ranked.append((matched.predictions, matched.references, matched.crowds))
         if "best_match" in extras or "hausdorff" in extras:
             best += best_match(matched.predictions, matched.references, hausdorff="hausdorff" in extras)
-        del matched  # its IoU matrix makes room for the next image's
+        del matched  # its overlaps make room for the next image's
     return OverlapScores(
         options,
         tuple(images),

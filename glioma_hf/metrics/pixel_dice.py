@@ -13,6 +13,7 @@ import numpy as np
 
 from glioma_hf.errors import InputError
 
+MAX_PIXELS = 2**26  # of the resolution at which masks are compared
 RESOLUTIONS = {"704p": (704, 512), "1472p": (1472, 1120), "2592p": (2592, 1952)}  # (width, height)
 
 
@@ -47,7 +48,8 @@ def dice_score(
         resolution: R2 as (width, height); the reference's own without it.
         threshold: from which a resized prediction counts as 1.
 
-    Raises `InputError` for a mask that isn't 2-D or holds values that aren't finite.
+    Raises `InputError` for a mask that isn't 2-D or holds values that aren't finite numbers, for a resolution that
+    isn't two whole numbers above 0 with at most `MAX_PIXELS` pixels, and for a threshold that isn't finite.
 
         >>> dice_score(np.array([[1, 1], [0, 0]]), np.array([[1, 0], [0, 0]]))
         0.6666666666666666
@@ -56,13 +58,32 @@ def dice_score(
     for name, side in (("prediction", prediction), ("reference", reference)):
         if side.ndim != 2 or side.size == 0:
             raise InputError(f"the {name} is a 2-D mask, not of shape {side.shape}")
+        if side.dtype.kind not in "biuf":
+            raise InputError(f"the {name} holds numbers, not {side.dtype}")
         if side.dtype.kind == "f" and not np.isfinite(side).all():
             raise InputError(f"the {name} holds values that aren't finite")
-    resolution = resolution or (reference.shape[1], reference.shape[0])
+    if not np.isscalar(threshold) or isinstance(threshold, str) or not np.isfinite(threshold):
+        raise InputError(f"the threshold is a finite number, not {threshold!r}")
+    resolution = (reference.shape[1], reference.shape[0]) if resolution is None else check_resolution(resolution)
     predicted = resize_bilinear(prediction, resolution) >= threshold
     expected = resize_bilinear(reference != 0, resolution) > 0
     total = int(predicted.sum()) + int(expected.sum())
     return 2 * int((predicted & expected).sum()) / total if total else 1.0
+
+
+def check_resolution(resolution: Any) -> tuple[int, int]:
+    """(width, height) as ints; raises `InputError` for what `dice_score` refuses."""
+    try:
+        width, height = (int(length) for length in resolution)
+        right = (width, height) == tuple(resolution) and min(width, height) >= 1 and width * height <= MAX_PIXELS
+    except (TypeError, ValueError, OverflowError):
+        right = False
+    if not right:
+        raise InputError(
+            f"the resolution is (width, height) in whole pixels, each above 0 and at most {MAX_PIXELS} together, "
+            f"not {str(resolution)[:60]}"
+        )
+    return width, height
 
 
 def dice_score_average(
@@ -83,6 +104,8 @@ def dice_score_average(
         >>> dice_score_average([(full, full), (half, full)], repeats=[1, 2])["per_repeat"]
         [1.0, 0.6666666666666666]
     """
+    if resolution is not None:
+        check_resolution(resolution)  # also where there are no pairs
     scores = [dice_score(*pair, resolution, threshold) for pair in pairs]
     mean = float(np.mean(scores)) if scores else 0.0
     result: dict[str, Any] = {"dice": mean, "dice_loss": 1 - mean, "per_image": scores}

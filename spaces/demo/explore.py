@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pandas as pd
-from viewer import COLOURS, payload, viewer
-from work import SAMPLES, numbered, sample
+from samples import SAMPLES, numbered, sample
+from shown import COLOURS, payload
+from viewer import viewer
 
 from glioma_hf import Instances
 from glioma_hf.data.features import ALL, CATEGORIES, instances_of, named_categories

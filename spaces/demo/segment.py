@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from viewer import payload, viewer
-from work import (
-    EMBEDDED,
-    OTHER,
-    SAMPLES,
-    choose_model,
-    forget,
-    gpu,
-    models,
-    new_folder,
-    numbered,
-    read_upload,
-    run_stoppable,
-    sample,
-)
+import modelling
+import reading
+from modelling import LOWEST
+from offices import forget, modellers, new_folder, read, readers, run
+from samples import SAMPLES
+from viewer import viewer
+from work import EMBEDDED, OTHER, WAIT, cancelled, choices, choose_adapter, choose_base, gpu, patiently, silence
 
-from glioma_hf import Instances
+from glioma_hf import InputError
 from glioma_hf.data.images import SUFFIXES
-from glioma_hf.models.base import Segmenter
-from glioma_hf.workflows.outputs import results, write_instances
 
 EMPTY = "Choose a sample or drop in an image, then press <b>Find cells</b>."
-LOWEST = 0.1  # score from which cells are kept for the slider
-
-
-def segment_image(segmenter: Segmenter, pixels: np.ndarray, tell: Any = lambda share: None) -> Instances:
-    """Cells of any score from `LOWEST` on, best first; those above a score are what that threshold gives."""
-    cells = segmenter.with_score_threshold(LOWEST).segment(pixels, lambda progress: tell(progress.share))
-    return numbered(cells)
+LONGEST_NAME = 80  # characters of a download's name
 
 
 @gpu
 def find_cells(
     upload: str | None,
-    sample_name: str,
+    sample_name: str | None,
     model: str,
     hub_name: str,
     adapter_file: str | None,
@@ -54,43 +38,52 @@ def find_cells(
 ) -> Iterator[tuple]:
     """Segment the upload, or else the sample; yields (state, viewer, status, downloads) as it goes."""
     started = time.perf_counter()
-    pixels, name = (read_upload(upload), Path(upload).stem) if upload else (sample(sample_name)[0], sample_name)
+    if not upload and not sample_name:
+        raise InputError("Choose a sample or give an image.")
+    pixel = checked(pixel_size, 0, 1e6, "the pixel size")
     forget(state and state.get("folder"))
-    yield None, gr.skip(), "Loading the model …", None
-    segmenter = choose_model(model, hub_name, adapter_file, adapter_name, taught and taught["adapter"])
-    cells = Instances.empty(pixels.shape[:2])
-    for what, news in run_stoppable(lambda tell: segment_image(segmenter, pixels, tell)):
-        if what == "told":
-            yield None, gr.skip(), f"Looking at the image: {news:.0%}", None
-        else:
-            cells = news
-    threshold = max(segmenter.score_threshold, LOWEST)
-    state = {"image": pixels, "cells": cells, "name": name.lower().replace(" ", "_"), "pixel": pixel_size or 0.0}
-    state["folder"] = str(new_folder())
-    shown = payload(pixels, cells, pixel_size=pixel_size or 0.0, threshold=threshold)
-    done = f"Done in {time.perf_counter() - started:.1f} s. Outlines where cells overlap cross; **fill** shows it best."
-    yield state, shown, done, write_files(state, threshold)
+    folder, whole = new_folder(), False
+    name = Path(upload).stem[:LONGEST_NAME] if upload else sample_name.lower().replace(" ", "_")
+    state = {"folder": str(folder), "name": name, "pixel": pixel}
+    try:
+        yield None, gr.skip(), "Reading the image …", None
+        yield from patiently(run(readers, reading.open_image, upload, sample_name, str(folder)))
+        yield None, gr.skip(), "Loading the model …", None
+        base = choose_base(model, hub_name)
+        adapter = yield from choose_adapter(adapter_file, adapter_name, taught and taught["adapter"], folder)
+        for kind, news in run(modellers, modelling.segment, str(folder), base, adapter, silent=silence(base, adapter)):
+            if kind == "told":
+                yield None, gr.skip(), f"Looking at the image: {news.share:.0%}", None
+            elif kind == "done":
+                threshold = max(news, LOWEST)
+            else:
+                yield WAIT
+        shown, files = yield from patiently(run(readers, reading.show_cells, str(folder), name, pixel, threshold))
+        whole = True
+        took = f"Done in {time.perf_counter() - started:.1f} s."
+        yield state, shown, f"{took} Outlines where cells overlap cross; **fill** shows it best.", files
+    finally:
+        if not whole:
+            forget(folder)
 
 
-def write_files(state: dict | None, threshold: float) -> list[str] | None:
-    """The downloads at a score threshold: COCO results, shapes, ImageJ regions, label map, overlay."""
-    if state is None:
-        return None
-    cells = state["cells"]
-    cells = cells.select(cells.scores >= threshold)
-    folder, name = Path(state["folder"]), state["name"]
-    folder.mkdir(exist_ok=True)
-    targets = [
-        folder / f"{name}{end}" for end in ("_coco.json", "_shapes.csv", "_rois.zip", "_labels.tif", "_overlay.png")
-    ]
-    files = dict(zip(("results", "shapes", "rois", "labels", "overlay"), targets, strict=True))
-    write_instances(files, state["image"], cells, pixel_size=state["pixel"] or 1.0)
-    return [str(target) for target in targets]
+def checked(value: Any, least: float, most: float, what: str) -> float:
+    """A number that a visitor gave, 0 for none. Raises `InputError` where it isn't one within bounds."""
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{what} is no number")
+    if not least <= value <= most:
+        raise InputError(f"{what} is a number from {least:g} to {most:g}")
+    return float(value)
 
 
 def files_at(state: dict | None, event: gr.EventData) -> list[str] | None:
-    """`write_files` at the threshold that the viewer's slider was left at."""
-    return write_files(state, float(event.threshold))
+    """The downloads at the threshold that the viewer's slider was left at."""
+    if state is None:
+        return None
+    threshold = checked(getattr(event, "threshold", None), 0, 1, "the threshold")
+    return read(reading.write_files, state["folder"], state["name"], state["pixel"], threshold)
 
 
 def api(image: str, score_threshold: float = 0.0) -> dict[str, Any]:
@@ -102,11 +95,17 @@ def api(image: str, score_threshold: float = 0.0) -> dict[str, Any]:
 
     Returns a dict of `width`, `height` and `results`, a list of COCO results.
     """
-    pixels = read_upload(image)
-    segmenter = choose_model(EMBEDDED, "", None, "", None)
-    cells = segment_image(segmenter, pixels)
-    cells = cells.select(cells.scores >= (score_threshold or segmenter.score_threshold))
-    return {"width": cells.size[1], "height": cells.size[0], "results": results(cells, 1)}
+    if not image:
+        raise InputError("give an image")
+    threshold = checked(score_threshold, 0, 1, "the score threshold")
+    folder = str(new_folder())
+    try:
+        read(reading.open_image, image, "", folder)
+        found = run(modellers, modelling.segment, folder, choose_base(EMBEDDED, None), None)
+        own = next(what for kind, what in found if kind == "done")
+        return read(reading.as_results, folder, threshold or own)
+    finally:
+        forget(folder)
 
 
 def tab(taught: gr.State) -> None:
@@ -127,7 +126,7 @@ def tab(taught: gr.State) -> None:
                 cancel = gr.Button("Cancel", elem_id="cancel", min_width=90)
             status = gr.Markdown("Ready.", elem_id="status")
             with gr.Accordion("Model", open=False, elem_id="model"):
-                kind = gr.Radio([*models(), OTHER], value=EMBEDDED, label="Base")
+                kind = gr.Radio([*choices(), OTHER], value=EMBEDDED, label="Base")
                 hub_name = gr.Textbox("facebook/sam-vit-base", label="SAM on the Hub", visible=False)
                 adapter_name = gr.Textbox("", label="Adapter on the Hub (USER/NAME)")
                 adapter_file = gr.File(label="Or an adapter (zip)", file_types=[".zip"], type="filepath", height=140)
@@ -144,10 +143,15 @@ def tab(taught: gr.State) -> None:
         [state, shown, status, downloads],
         api_visibility="private",
         concurrency_id="model",
-        show_progress="hidden",  # the status says how far it is
+        concurrency_limit=1,
+        show_progress_on=downloads,  # the place in the queue; then the status says how far it is
     )
-    cancel.click(lambda: "Cancelled.", None, status, cancels=[run], api_visibility="private", queue=False)
+    at_once = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+    stop = cancel.click(lambda: "Cancelled.", None, status, cancels=[run], **at_once)
+    stop.then(cancelled, None, status, **at_once)
     shown.release(files_at, state, downloads, api_visibility="private", show_progress="hidden")
     with gr.Row(visible=False):  # the interface for programs
         image, threshold, answer = gr.File(type="filepath"), gr.Number(0.0), gr.JSON()
-        gr.Button().click(api, [image, threshold], answer, api_name="segment", concurrency_id="model")
+        gr.Button().click(
+            api, [image, threshold], answer, api_name="segment", concurrency_id="model", concurrency_limit=1
+        )

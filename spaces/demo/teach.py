@@ -2,106 +2,99 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import modelling
 import pandas as pd
-from viewer import payload, viewer
-from work import (
-    SAMPLES,
-    complain,
-    forget,
-    gpu,
-    new_folder,
-    read_outlines,
-    read_upload,
-    run_stoppable,
-    sample,
-)
+import reading
+from offices import forget, modellers, new_folder, read, readers, run
+from samples import SAMPLES
+from segment import checked
+from viewer import viewer
+from work import WAIT, cancelled, gpu, patiently
 
-from glioma_hf import InputError, Instances
-from glioma_hf.data.features import CATEGORIES
+from glioma_hf import InputError
 from glioma_hf.data.images import SUFFIXES
-from glioma_hf.models.saved import ModelFolder
-from glioma_hf.workflows.training import teach
 
 EMPTY = "Choose a sample or drop in an image of yours; then give its outlines or draw them here."
-MOST_SIDE = 2**12  # pixels of an image taught on from the page
+MOST_STEPS = 400
+MOST_NUMBERS = 400_000  # coordinates of all outlines that are drawn
+MOST_OUTLINES = 5000
 
 
-def forget_taught(taught: dict | None) -> None:
-    """Delete a visitor's adapter."""
-    forget(taught and taught["folder"])
+def forget_kept(kept: dict | None) -> None:
+    """Delete a visitor's lesson or adapter."""
+    forget(kept and kept["folder"])
 
 
-def open_image(upload: str | None, sample_name: str | None) -> tuple[dict, dict[str, Any], str]:
-    """(lesson, viewer, status) of an image; a sample comes with its outlines."""
-    if upload:
-        pixels, cells = read_upload(upload), None
-        if max(pixels.shape[:2]) > MOST_SIDE:
-            raise complain(f"{Path(upload).name} is larger than {MOST_SIDE} pixels; crop it for teaching")
-    elif sample_name:
-        pixels, everything = sample(sample_name)
-        cells = everything.select(everything.categories != CATEGORIES.index("soma"))
-    else:
+def open_image(upload: str | None, sample_name: str | None, lesson: dict | None) -> tuple[dict | None, Any, str]:
+    """(lesson, viewer, status) of an image, in place of the lesson before; a sample comes with its outlines."""
+    forget_kept(lesson)
+    if not upload and not sample_name:
         return None, None, ""
-    lesson = {"image": pixels, "given": cells, "drawn": []}
-    told = "Its outlines are known." if cells is not None else "Now upload its outlines, or draw them with the pencil."
-    return lesson, payload(pixels, cells, draw=True), told
+    folder = str(new_folder())
+    try:
+        shown, known = read(reading.open_lesson, upload, sample_name, folder)
+    except BaseException:
+        forget(folder)
+        raise
+    told = "Its outlines are known." if known else "Now upload its outlines, or draw them with the pencil."
+    return {"folder": folder, "given": known, "drawn": []}, shown, told
 
 
 def add_outlines(lesson: dict | None, path: str | None) -> tuple[dict | None, Any, str]:
     """(lesson, viewer, status) with the outlines of an uploaded file in place of those given before."""
     if lesson is None or not path:
         return lesson, gr.skip(), "Open an image first." if path else ""
-    cells = read_outlines(path, lesson["image"].shape[:2])
-    lesson = {**lesson, "given": cells, "drawn": []}
-    return lesson, payload(lesson["image"], cells, draw=True), f"{len(cells)} outlines read."
+    shown, number = read(reading.add_outlines, path, lesson["folder"])
+    return {**lesson, "given": True, "drawn": []}, shown, f"{number} outlines read."
 
 
 def keep_drawn(lesson: dict | None, event: gr.EventData) -> dict | None:
-    """Remember what the pencil drew."""
-    return None if lesson is None else {**lesson, "drawn": list(event.outlines)}
+    """Remember what the pencil drew. Raises `InputError` for what no pencil draws."""
+    return None if lesson is None else {**lesson, "drawn": check_drawn(getattr(event, "outlines", None))}
 
 
-def outlines_of(lesson: dict | None) -> Instances:
-    """All outlines of a lesson, read and drawn. Raises a `gr.Error` where there are none."""
-    if lesson is None:
-        raise complain("Open an image first.")
-    size = lesson["image"].shape[:2]
-    given = lesson["given"] if lesson["given"] is not None else Instances.empty(size)
-    try:
-        drawn = Instances.from_polygons([[outline] for outline in lesson["drawn"]], size)
-    except InputError as error:
-        raise complain(error) from None
-    cells = Instances.from_rles([*given.rles, *drawn.rles], size)
-    cells = cells.select(cells.areas > 0)
-    if not len(cells):
-        raise complain("There is no outline yet: upload some, or draw around cells with the pencil.")
-    return cells
+def check_drawn(outlines: Any) -> list[list[float]]:
+    """Outlines that were drawn, as lists x0, y0, x1, y1 ... Raises `InputError` for anything else."""
+    if not isinstance(outlines, list) or len(outlines) > MOST_OUTLINES:
+        raise InputError(f"what was drawn isn't a list of at most {MOST_OUTLINES} outlines")
+    left = MOST_NUMBERS
+    for number, outline in enumerate(outlines, start=1):
+        left -= len(outline) if isinstance(outline, list) else left + 1
+        if left < 0:
+            raise InputError(f"outline {number} isn't a list of numbers, or all are of over {MOST_NUMBERS}")
+        for value in outline:
+            # A pencil may leave the image, but not by far.
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(f"outline {number} has a coordinate that is no number; draw it again")
+            if abs(value) > 2 * reading.MOST_TAUGHT:
+                raise InputError(f"outline {number} lies outside the image; draw it again")
+    return outlines
 
 
 @gpu(duration=240)
 def teach_model(lesson: dict | None, steps: int, taught: dict | None) -> Iterator[tuple]:
     """Fine-tune on the lesson; yields (status, loss curve, adapter's zip, taught) as it goes."""
-    cells = outlines_of(lesson)
-    pixels = lesson["image"]
+    if lesson is None:
+        raise InputError("Open an image first.")
+    steps = round(checked(steps, 1, MOST_STEPS, "the number of steps"))
+    gathered = run(readers, reading.gather, lesson["folder"], lesson["given"], lesson["drawn"])
+    number = yield from patiently(gathered)
     started, losses = time.perf_counter(), []
-    folder = new_folder()
-
-    def job(tell: Any) -> float:
-        return teach(pixels, cells, folder, steps=steps, on_progress=tell)
-
-    ap = None
+    folder, ap = str(new_folder()), None
     try:
-        yield f"Teaching on {len(cells)} outlines …", gr.skip(), None, taught
-        for what, news in run_stoppable(job):
-            if what == "done":
+        yield f"Teaching on {number} outlines …", gr.skip(), None, taught
+        for kind, news in run(modellers, modelling.teach_adapter, lesson["folder"], steps, folder):
+            if kind == "done":
                 ap = news
+            elif kind == "idle":
+                yield WAIT
             elif news.loss is None:
                 yield f"{news.message.capitalize()} …", curve(losses), None, taught
             else:
@@ -111,18 +104,15 @@ def teach_model(lesson: dict | None, steps: int, taught: dict | None) -> Iterato
                 if step % 2 == 0 or step == of:
                     told = f"Step {step} of {of}, loss {loss:.3f}, about {left:.0f} s left"
                     yield told, curve(losses), None, taught
-    except (InputError, FloatingPointError) as error:
-        raise complain(error) from None
     finally:
         if ap is None:
-            shutil.rmtree(folder, ignore_errors=True)
-    forget_taught(taught)
-    archive = str(ModelFolder(folder).pack(folder / "adapter.zip"))
+            forget(folder)
+    forget_kept(taught)
     done = (
         f"Taught in {time.perf_counter() - started:.0f} s; AP50 {ap:.2f} on the image it was taught on. The tab "
         "Segment uses it from now on, for you alone. Download it to keep it."
     )
-    yield done, curve(losses), archive, {"adapter": str(folder), "folder": str(folder)}
+    yield done, curve(losses), str(Path(folder) / "adapter.zip"), {"adapter": folder, "folder": folder}
 
 
 def curve(losses: list[tuple[int, float]]) -> pd.DataFrame:
@@ -134,7 +124,7 @@ def curve(losses: list[tuple[int, float]]) -> pd.DataFrame:
 
 def tab(taught: gr.State) -> None:
     """Lay the tab out."""
-    lesson = gr.State(time_to_live=3600)
+    lesson = gr.State(time_to_live=3600, delete_callback=forget_kept)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             chosen = gr.Dropdown(
@@ -150,7 +140,9 @@ def tab(taught: gr.State) -> None:
                 height=140,
                 elem_id="teach-outlines",
             )
-            steps = gr.Slider(10, 400, value=80, step=10, label="Steps (80 take some 4 minutes on two CPU cores)")
+            steps = gr.Slider(
+                10, MOST_STEPS, value=80, step=10, label="Steps (80 take some 4 minutes on two CPU cores)"
+            )
             with gr.Row():
                 button = gr.Button("Teach", variant="primary", elem_id="teach-run", min_width=110)
                 cancel = gr.Button("Cancel", elem_id="teach-cancel", min_width=90)
@@ -161,8 +153,8 @@ def tab(taught: gr.State) -> None:
             plot = gr.LinePlot(x="step", y="loss", title="Loss", height=200, elem_id="teach-loss")
     opened = [lesson, shown, status]
     private = {"api_visibility": "private"}
-    chosen.input(lambda name: open_image(None, name), chosen, opened, **private)
-    upload.upload(lambda path: open_image(path, None), upload, opened, **private)
+    chosen.input(lambda name, before: open_image(None, name, before), [chosen, lesson], opened, **private)
+    upload.upload(lambda path, before: open_image(path, None, before), [upload, lesson], opened, **private)
     outlines.upload(add_outlines, [lesson, outlines], opened, **private)
     shown.edit(keep_drawn, lesson, lesson, show_progress="hidden", **private)
     run = button.click(
@@ -170,7 +162,10 @@ def tab(taught: gr.State) -> None:
         [lesson, steps, taught],
         [status, plot, adapter, taught],
         concurrency_id="model",
-        show_progress="hidden",
+        concurrency_limit=1,
+        show_progress_on=adapter,
         **private,
     )
-    cancel.click(lambda: "Cancelled.", None, status, cancels=[run], queue=False, **private)
+    at_once = {"queue": False, "show_progress": "hidden", **private}
+    stop = cancel.click(lambda: "Cancelled.", None, status, cancels=[run], **at_once)
+    stop.then(cancelled, None, status, **at_once)

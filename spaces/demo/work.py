@@ -1,30 +1,24 @@
-"""What the tabs share: visitors' files, models and work that can be stopped."""
+"""What the tabs share: what visitors choose, how they wait, and what is said when it fails."""
 
 from __future__ import annotations
 
-import functools
-import json
+import html
+import logging
 import re
-import shutil
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
+import secrets
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
 import gradio as gr
-import numpy as np
+import modelling
+from offices import models, readers, run
+from worker import Broken
 
-from glioma_hf import InputError, Instances
-from glioma_hf.data.exports import read_rois
-from glioma_hf.data.images import read_image
-from glioma_hf.data.sources.coco import check_coco
+from glioma_hf import InputError
+from glioma_hf.hub import is_repo
 from glioma_hf.models import EMBEDDED as EMBEDDED_BASE
-from glioma_hf.models import FAMILIES, get_family, load_segmenter
-from glioma_hf.models.base import Segmenter
-from glioma_hf.models.saved import ModelFolder
-from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
 try:  # on ZeroGPU hardware a function asks for its seconds of GPU; elsewhere nothing changes
     from spaces import GPU as gpu
@@ -35,27 +29,26 @@ except ImportError:
         return function if function is not None else lambda wrapped: wrapped
 
 
+WAIT = (gr.skip(), gr.skip(), gr.skip(), gr.skip())  # no news for an event of four outputs
 EMBEDDED = "Embedded model"
 OTHER = "SAM from the Hub"
-SAMPLES = ("Sparse cells", "Crowded cells", "Flat cells")
-_HUB_NAME = r"[\w.-]+/[\w.-]+"
+ADAPTER_SILENCE = 60.0  # seconds without a word, where a visitor's adapter is put on a base that is here
+
+LOG = logging.getLogger("glioma_hf.demo")
 
 
-@functools.cache
-def sample(name: str) -> tuple[np.ndarray, Instances]:
-    """A synthetic image and its cells and somata: nothing of anyone's data is shipped with the page."""
-    share = {"Sparse cells": (40, 50), "Crowded cells": (170, 190), "Flat cells": (80, 100)}[name]
-    flat = {"spheroids": 0.05, "spindles": 0.1} if name == "Flat cells" else {}
-    config = SceneConfig(width=640, height=480, cells_per_megapixel=share, **flat)
-    scene = generate_scene(11 + SAMPLES.index(name), config)
-    cells = scene.instances(("cell", "cell_a", "cell_b", "soma"))
-    return scene.image, numbered(cells)
+def patiently(news: Iterator[tuple]) -> Generator[tuple, None, Any]:
+    """What a job returns, for an event of four outputs that yields meanwhile, so that Cancel is heard at once."""
+    for kind, what in news:
+        if kind == "done":
+            return what
+        yield WAIT
 
 
-def numbered(instances: Instances) -> Instances:
-    """The same with the ids 1 ... N, by which the viewer tells them apart."""
-    ids = np.arange(1, len(instances) + 1)
-    return Instances.from_rles(instances.rles, instances.size, instances.categories, instances.scores, ids)
+def cancelled() -> str:
+    """What the status says once more after Cancel: news that was on its way then may have come after it."""
+    time.sleep(0.7)
+    return "Cancelled."
 
 
 def complain(error: Exception | str, *paths: str | None) -> gr.Error:
@@ -64,128 +57,52 @@ def complain(error: Exception | str, *paths: str | None) -> gr.Error:
     for path in paths:
         if path:
             text = text.replace(path, Path(path).name)
-    return gr.Error(re.sub(r"/\S*/", "", text), print_exception=False, title="That didn't work")
+    text = re.sub(r"(?<![\w.~-])/\S*/", "", text)
+    return gr.Error(html.escape(text, quote=False), print_exception=False, title="That didn't work")
 
 
-def read_upload(path: str) -> np.ndarray:
-    """Pixels of an uploaded image; what is wrong is said in a sentence."""
-    try:
-        return read_image(path)
-    except InputError as error:
-        raise complain(error, path) from None
+def unforeseen(error: BaseException) -> gr.Error:
+    """A sentence for the visitor about an error that is ours; its trace goes to the log under the same number."""
+    number = secrets.token_hex(4)
+    trace = f"\n{error}" if isinstance(error, Broken) else ""
+    LOG.error("unforeseen error %s%s", number, trace, exc_info=None if trace else error)
+    return complain(f"Something went wrong that is our fault, not yours; please report it with the number {number}")
 
 
-def read_outlines(path: str, size: tuple[int, int]) -> Instances:
-    """Instances from an uploaded COCO file, COCO results or ImageJ ROI zip, for an image of (height, width)."""
-    name, data = Path(path).name, Path(path).read_bytes()
-    try:
-        if data[:2] == b"PK":
-            return read_rois(data, size, name)
-        try:
-            content = json.loads(data)
-        except ValueError as error:
-            raise InputError(f"{name} is neither COCO JSON nor a zip of ImageJ regions ({error})") from None
-        if isinstance(content, dict):
-            content = check_coco(content, name)["annotations"]
-        if not isinstance(content, list) or not all(isinstance(a, dict) for a in content):
-            raise InputError(f"{name} isn't a list of COCO results")
-        ids = {a.get("image_id") for a in content}
-        if len(ids) > 1:
-            raise InputError(f"{name} is of {len(ids)} images; give the outlines of one")
-        # Every category of a visitor's file is a cell.
-        outlines = [{**a, "id": i, "category_id": 0} for i, a in enumerate(content, start=1)]
-        return Instances.from_coco(outlines, size)
-    except InputError as error:
-        raise complain(error, path) from None
-
-
-def models() -> dict[str, str]:
+def choices() -> dict[str, str]:
     """Models to start from that come with the installation: how the page calls them, and `load_segmenter`."""
-    names = {}
-    for name in FAMILIES:
-        for base in get_family(name).bases:
-            names[EMBEDDED if base == EMBEDDED_BASE else f"{name}: {base}"] = f"{name}:{base}"
-    return names
+    return {EMBEDDED if base == EMBEDDED_BASE else f"{name}: {base}": f"{name}:{base}" for name, base in models()}
 
 
-def choose_model(
-    model: str, hub_name: str, adapter_file: str | None, adapter_name: str, taught: str | None
-) -> Segmenter:
-    """The segmenter of the choices on the page: a base, and an adapter that was taught here, uploaded or on the Hub."""
-    try:
-        base = models().get(model, "")
-        if not base:
-            base = hub_name.strip()
-            if not re.fullmatch(_HUB_NAME, base):
-                raise InputError(
-                    f"{base or 'nothing'!r} isn't the name of a model on the Hub, such as facebook/sam-vit-base"
-                )
-        adapter_name = adapter_name.strip()
-        if adapter_file:
-            with tempfile.TemporaryDirectory() as folder:
-                return load_segmenter(base, ModelFolder.unpack(adapter_file, folder, FAMILIES).path)
-        if adapter_name:
-            if not re.fullmatch(_HUB_NAME, adapter_name):
-                raise InputError(f"{adapter_name!r} isn't the name of an adapter on the Hub, such as USER/NAME")
-            return load_segmenter(base, adapter_name)
-        return load_segmenter(base, taught) if taught else _kept(base)
-    except InputError as error:
-        raise complain(error, adapter_file) from None
+def choose_base(model: str, hub_name: str | None) -> str:
+    """The base that is chosen on the page. Raises `InputError` for what isn't the name of one."""
+    return choices().get(model) or on_hub(hub_name, "a model on the Hub, such as facebook/sam-vit-base")
 
 
-@functools.lru_cache(maxsize=2)
-def _kept(base: str) -> Segmenter:
-    return load_segmenter(base)
+def on_hub(name: str | None, what: str) -> str:
+    """A name of the form USER/NAME, never a path. Raises `InputError` for anything else."""
+    name = (name or "").strip()
+    if not is_repo(name) or Path(name).exists():
+        raise InputError(f"{name[:100] or 'nothing'!r} isn't the name of {what}")
+    return name
 
 
-def new_folder() -> Path:
-    """A folder for one visitor's downloads, of a name that can't be guessed; Gradio deletes its copies by itself."""
-    return Path(tempfile.mkdtemp(prefix="glioma-demo-"))
+def choose_adapter(
+    adapter_file: str | None, adapter_name: str | None, taught: str | None, folder: str | Path
+) -> Generator[tuple, None, str | None]:
+    """The adapter that is chosen on the page: uploaded (unpacked into `folder`), on the Hub or taught here.
 
-
-def forget(folder: str | Path | None) -> None:
-    """Delete a visitor's folder."""
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-class Stopped(Exception):
-    """The visitor cancelled."""
-
-
-def run_stoppable(job: Callable[[Callable[[Any], None]], Any]) -> Iterator[tuple[str, Any]]:
-    """Run `job(tell)` in a thread: yields ("told", what it told) while it runs, then ("done", what it returned).
-
-    When the iteration is given up, as Gradio does on Cancel, the job is stopped at its next `tell`.
+    Yields like `patiently`. Raises `InputError` for what is none.
     """
-    told: Queue[tuple[str, Any]] = Queue()
-    given_up = threading.Event()
+    if adapter_file:
+        target = str(Path(folder) / "adapter" / Path(adapter_file).name)  # its owner knows it by that name
+        yield from patiently(run(readers, modelling.unpack, adapter_file, target))
+        return target
+    if (adapter_name or "").strip():
+        return on_hub(adapter_name, "an adapter on the Hub, such as USER/NAME")
+    return taught
 
-    def tell(what: Any) -> None:
-        if given_up.is_set():
-            raise Stopped
-        told.put(("told", what))
 
-    def run() -> None:
-        try:
-            told.put(("done", job(tell)))
-        except Stopped:
-            pass
-        except BaseException as error:
-            told.put(("failed", error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while True:
-            try:
-                kind, what = told.get(timeout=0.5)
-            except Empty:
-                continue
-            if kind == "failed":
-                raise what
-            yield kind, what
-            if kind == "done":
-                return
-    finally:
-        given_up.set()
+def silence(base: str, adapter: str | None) -> float | None:
+    """How long the model's process may say nothing: what visitors send must load soon, the Hub may take its time."""
+    return ADAPTER_SILENCE if adapter and base in choices().values() and Path(adapter).is_absolute() else None

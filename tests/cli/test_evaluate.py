@@ -194,3 +194,29 @@ def test_agreement_with_a_consensus(files, tmp_path):
     assert (tmp_path / "agree" / "agreement_ap75.png").is_file()
     assert "give at least two different" in refused("agreement", "--source", sources[0])
     assert "the consensus asks for four" in refused("agreement", *arguments, "--consensus", "four")
+
+
+def test_what_a_pair_of_files_lacks_goes_to_stderr_in_one_line(files):
+    truth = json.loads((files / "truth.json").read_text())
+    truth["images"].append({"id": 6, "file_name": "two.tif", "width": 80, "height": 60})
+    truth["annotations"][0]["iscrowd"] = 1
+    (files / "truth.json").write_text(json.dumps(truth))
+    done = run("evaluate", *files_of(files), "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["references"] == 2
+    told = [line for line in done.stderr.splitlines() if "images scored" in line]
+    assert told == [
+        f"2 images scored: 1 crowd region of {files / 'truth.json'}, ignored with what lies in them; 1 image without "
+        "an object of the task 'cells' in the references; 1 image without predictions of it"
+    ]
+
+
+def test_strict_refuses_what_prepare_would_repair(files):
+    truth = json.loads((files / "truth.json").read_text())
+    truth["annotations"][1]["bbox"] = [0, 0, 5, 5]
+    (files / "truth.json").write_text(json.dumps(truth))
+    done = run("evaluate", *files_of(files))
+    assert done.returncode == 0
+    assert "noted in all: 1 boxes computed anew; --strict refuses them" in done.stderr
+    line = refused("evaluate", *files_of(files), "--strict")
+    assert "truth.json: image 5: annotation 2 has the box [0, 0, 5, 5]" in line

@@ -30,13 +30,20 @@ WIDE, NARROW = {"width": 1366, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="session")
-def address(folder) -> Iterator[str]:
-    """Where the page is served."""
+def address(request) -> str:
+    """Where the page is served for a browser."""
     if not CHROMIUM:
         pytest.skip(NONE_HERE)
+    return request.getfixturevalue("server")
+
+
+@pytest.fixture(scope="session")
+def server(folder, tmp_path_factory) -> Iterator[str]:
+    """Where the page is served."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    temporary = tmp_path_factory.mktemp("server")
     program = Path(sys.executable).with_name("glioma-hf")
     started = time.perf_counter()
     server = subprocess.Popen(
@@ -45,6 +52,7 @@ def address(folder) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -62,6 +70,8 @@ def address(folder) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(20)
+    left = [p for p in temporary.rglob("*") if p.is_file() or p.name.startswith("glioma")]
+    assert not left, "a stopped server leaves nothing behind"
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,14 @@ from tests.models.contract import PAIR
 
 
 @pytest.fixture
-def served(dummy):
-    """Where the page is served while the dummy is among the families."""
+def served(dummy, monkeypatch):
+    """Where the page is served while the dummy is among the families, which other processes don't know."""
     pytest.importorskip("gradio")
+    monkeypatch.setenv("GLIOMA_HF_IN_PROCESS", "1")
     sys.path.insert(0, str(ROOT / "spaces" / "demo"))
-    import app
+    import page as demo
 
-    page = app.build().queue()
+    page = demo.build().queue()
     _, url, _ = page.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
     yield url
     page.close()
@@ -51,18 +52,18 @@ def cells_found(page, tmp_path) -> list[dict]:
 
 
 def test_a_family_is_a_choice_and_finds_cells(page, tmp_path):
-    import work
+    import samples
 
     page.get_by_label("dummy: plain", exact=True).check()
     found = cells_found(page, tmp_path)
-    pixels, _ = work.sample("Crowded cells")
+    pixels, _ = samples.sample("Crowded cells")
     cells = load_segmenter("dummy").with_score_threshold(0.2).segment(pixels)
     assert [row["segmentation"]["counts"] for row in found] == [rle["counts"].decode() for rle in cells.rles]
     screenshot(page, "segment_dummy")
 
 
 def test_a_saved_model_of_it_is_uploaded(page, tmp_path):
-    import work
+    import samples
 
     teach(*PAIR, tmp_path / "taught", "dummy")
     packed = ModelFolder(tmp_path / "taught").pack(tmp_path / "dummy.zip")
@@ -70,5 +71,5 @@ def test_a_saved_model_of_it_is_uploaded(page, tmp_path):
     page.set_input_files("#model input[type=file]", str(packed))
     page.wait_for_selector("#model :text('dummy.zip')")
     found = cells_found(page, tmp_path)
-    pixels, _ = work.sample("Crowded cells")
+    pixels, _ = samples.sample("Crowded cells")
     assert len(found) == len(load_segmenter(tmp_path / "taught").segment(pixels))

@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from glioma_hf.data.features import CATEGORIES
-from glioma_hf.data.images import SUFFIXES
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
 from glioma_hf.data.sources.coco import read_coco_rows
+from glioma_hf.data.sources.image_names import ImageNames
 from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row
 from glioma_hf.errors import InputError
 
@@ -63,11 +63,11 @@ def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = N
     `image` is {"bytes", "path"} with the archive's own bytes. Reading begins with image number `start`.
     Raises `InputError` that names file and object for whatever would corrupt a benchmark.
     """
-    files = _image_files(archive, split)
-    yield from read_coco_rows(archive, split, repairs or Repairs(), start, map_categories, files)
+    names = _image_names(archive, split)
+    yield from read_coco_rows(archive, split, repairs or Repairs(), start, map_categories, names)
 
 
-def map_categories(categories: Sequence[Mapping[str, Any]], where: str) -> dict[int, int]:
+def map_categories(categories: Sequence[Mapping[str, Any]], where: str) -> dict[Any, int]:
     """From the file's category ids to indices into `CATEGORIES`, by pattern of name and supercategory.
 
     Somata have the supercategory `cell_part`; types are told by a name that ends in A or B.
@@ -86,14 +86,15 @@ def map_categories(categories: Sequence[Mapping[str, Any]], where: str) -> dict[
             names = ", ".join(repr(c.get("name")) for c in categories)
             raise InputError(
                 f"{where}: category {category.get('name')!r} is neither a cell, a type A or B cell "
-                f"nor a soma (there are {names})"
+                f"nor a soma (there are {names}); name it as one of these in the file, or take it and its "
+                "annotations out"
             )
         index[category["id"]] = CATEGORIES.index(name)
     return index
 
 
-def _image_files(archive: Archive, split: ArchiveSplit) -> dict[str, str]:
-    """Member by base name: those beside the COCO file go before those under a folder of the split's name."""
+def _image_names(archive: Archive, split: ArchiveSplit) -> ImageNames:
+    """Of several images of a name those beside the COCO file go before those under a folder of the split's name."""
     folder = PurePosixPath(split.member).parent
     names = {"validation": ("valid", "val", "validation")}.get(split.split, (split.split,))
     names = ("gen",) if split.subset == "gen" else names
@@ -104,11 +105,7 @@ def _image_files(archive: Archive, split: ArchiveSplit) -> dict[str, str]:
             return 0
         return 1 if set(names) & set(path.parts[:-1]) else 2
 
-    images = [m for m in archive.names if m.lower().endswith(SUFFIXES) and "__MACOSX" not in m]
-    files: dict[str, str] = {}
-    for member in sorted(images, key=rank, reverse=True):
-        files[PurePosixPath(member).name] = member
-    return files
+    return ImageNames(archive, rank)
 
 
 SOURCE = Source(

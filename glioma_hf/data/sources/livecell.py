@@ -7,14 +7,14 @@ with the cell line (`A172_Phase_C7_1_00d00h00m_1.tif`). The cell line is the col
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from glioma_hf.data.images import SUFFIXES
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
 from glioma_hf.data.sources.coco import read_coco_rows
+from glioma_hf.data.sources.image_names import ImageNames
 from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row, find_split_files
 from glioma_hf.errors import InputError
 
@@ -29,8 +29,6 @@ def find_splits(archive: Archive) -> list[ArchiveSplit]:
 
 def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = None, start: int = 0) -> Iterator[Row]:
     """Rows of one split by rising image id. Raises `InputError` as `read_coco_rows`, and for another cell line."""
-    images = [m for m in archive.names if m.lower().endswith(SUFFIXES) and "__MACOSX" not in m]
-    files = {PurePosixPath(member).name: member for member in images}
 
     def cell_line(file_name: str) -> str:
         prefix = PurePosixPath(file_name).name.partition("_")[0].lower()
@@ -41,10 +39,10 @@ def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = N
             f"{archive.path}: {split.member}: {file_name} doesn't begin with a cell line ({', '.join(CELL_LINES)})"
         )
 
-    yield from read_coco_rows(archive, split, repairs or Repairs(), start, _categories, files, cell_line)
+    yield from read_coco_rows(archive, split, repairs or Repairs(), start, _categories, ImageNames(archive), cell_line)
 
 
-def _categories(categories: list[dict[str, Any]], where: str) -> Mapping[int, int]:
+def _categories(categories: Sequence[Mapping[str, Any]], where: str) -> Mapping[Any, int]:
     return {category["id"]: 0 for category in categories}  # all are cells
 
 
@@ -60,7 +58,7 @@ SOURCE = Source(
     ),
     limits=(
         "One category, `cell`. This reader was tried on synthetic archives in the layout of LIVECell, not on its own "
-        "files; a split's JSON is read whole, which takes some gigabytes of memory for the training split."
+        "files."
     ),
     citation="""@article{edlund2021livecell,
   title   = {LIVECell: A large-scale dataset for label-free live cell segmentation},

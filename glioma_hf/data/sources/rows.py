@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ from glioma_hf.data.sources.archive import Archive
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.progress import OnProgress, Progress, ignore
+from glioma_hf.segmentation import is_finite
 
 Row = dict[str, Any]  # see `glioma_hf.data.features`
 BOX_MARGIN = 2.0  # pixels by which an annotated box may miss its mask on a side
@@ -64,7 +65,8 @@ def find_split_files(archive: Archive, subset: str, pattern: str, said: str) -> 
 class Repairs:
     """Counts what is put right while reading, by kind, and tells each case by file and object.
 
-    With `strict` the first case is an `InputError` instead; `on_progress` hears of each otherwise.
+    With `strict` the first case is an `InputError` instead; `on_progress` hears of each otherwise, of no more than
+    `most` of a kind where that is given; `word` is what it hears that was done.
 
         >>> repairs = Repairs()
         >>> repairs.note("objects without pixels left out", "a.json: annotation 7 covers no pixel")
@@ -72,8 +74,14 @@ class Repairs:
         {'objects without pixels left out': 1}
     """
 
-    def __init__(self, strict: bool = False, on_progress: OnProgress = ignore):
-        self.strict, self.on_progress = strict, on_progress
+    def __init__(
+        self,
+        strict: bool = False,
+        on_progress: OnProgress = ignore,
+        word: str = "repaired",
+        most: int | None = None,
+    ):
+        self.strict, self.on_progress, self.word, self.most = strict, on_progress, word, most
         self.counts: Counter[str] = Counter()
 
     def note(self, kind: str, message: str) -> None:
@@ -81,7 +89,8 @@ class Repairs:
         if self.strict:
             raise InputError(f"{message}; without --strict: {kind}")
         self.counts[kind] += 1
-        self.on_progress(Progress(f"repaired ({kind}): {message}"))
+        if self.most is None or self.counts[kind] <= self.most:
+            self.on_progress(Progress(f"{self.word} ({kind}): {message}"))
 
 
 def read_checked_image(archive: Archive, member: str) -> tuple[bytes, tuple[int, int]]:
@@ -104,8 +113,12 @@ def make_row(
     split: ArchiveSplit,
     objects: list[Row],
     subset: str = "",
+    ignored: Sequence[Row] = (),
 ) -> Row:
-    """A row of encoded image and objects; `size` is (width, height), `subset` the split's unless given."""
+    """A row of encoded image and objects; `size` is (width, height), `subset` the split's unless given.
+
+    `ignored` are regions that count as no object and as no background, see `glioma_hf.data.features`.
+    """
     file_name = PurePosixPath(name).name
     return {
         "image": {"bytes": data, "path": file_name},
@@ -116,13 +129,14 @@ def make_row(
         "subset": subset or split.subset,
         "split": split.split,
         "objects": objects,
+        "ignored": list(ignored),
     }
 
 
 def annotated_objects(
     annotations: Sequence[Mapping[str, Any]],
     size: tuple[int, int],
-    category_index: Mapping[int, int],
+    category_index: Mapping[Any, int],
     where: str,
     repairs: Repairs,
 ) -> list[Row]:
@@ -138,30 +152,17 @@ def annotated_objects(
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     rows = []
-    for i, annotation in enumerate(annotations):
-        name = f"{where}: annotation {annotation['id']}"
-        if instances.areas[i] == 0:
-            repairs.note("objects without pixels left out", f"{name} covers no pixel of the image")
+    for i, (kept, box, area) in enumerate(check_annotations(annotations, instances, where, repairs)):
+        if not kept:
             continue
-        segmentation = annotation["segmentation"]
+        segmentation = annotations[i]["segmentation"]
         if isinstance(segmentation, Mapping):
-            polygons, outside = instances.select([i]).to_polygons()[0], False
+            polygons = instances.select([i]).to_polygons()[0]
         else:
             polygons = [[float(v) for v in polygon] for polygon in segmentation]
-            outside = any(_leaves(polygon, size) for polygon in polygons)
-        box, area = annotation.get("bbox"), annotation.get("area")
-        if outside:
-            repairs.note("outlines cut at the image's border", f"{name} reaches out of the image")
-            box = area = None
-        if box is not None and not _fits(box, instances.boxes[i]):
-            repairs.note("boxes computed anew", f"{name} has the box {box}, its outline {instances.boxes[i].tolist()}")
-            box = None
-        if area is not None and not (_number(area) and area > 0):
-            repairs.note("areas computed anew", f"{name} has the area {area}")
-            area = None
         rows.append(
             {
-                "id": annotation["id"],
+                "id": annotations[i]["id"],
                 "category": int(instances.categories[i]),
                 "segmentation": polygons,
                 "bbox": [float(v) for v in (instances.boxes[i] if box is None else box)],
@@ -171,12 +172,82 @@ def annotated_objects(
     return rows
 
 
+def check_annotations(
+    annotations: Sequence[Mapping[str, Any]], instances: Instances, where: str, repairs: Repairs, boxes: bool = True
+) -> Iterator[tuple[bool, Any, Any]]:
+    """What is put right of each annotation of an image, for `annotated_objects` and for scoring alike.
+
+    Args:
+        annotations: COCO's, with ids; their segmentations were read as `instances`.
+        where: file and image, as errors and repairs call them.
+        boxes: whether boxes and areas are looked at too.
+
+    Yields whether the object has a pixel, and its own box and area where they can stay, None otherwise. Where most
+    outlines leave the image and would lie in one of swapped width and height, that is told too.
+    """
+    height, width = instances.size
+    extents = _extents(annotations)
+    outside = _leave(extents, width, height)
+    if 2 * outside.sum() > len(annotations) > 1 and not _leave(extents, height, width).any():
+        repairs.note(
+            "images with width and height swapped",
+            f"{where}: {int(outside.sum())} of {len(annotations)} outlines leave the image of {width} x {height} and "
+            f"would lie in one of {height} x {width}: width and height, or x and y, look swapped",
+        )
+    for i, annotation in enumerate(annotations):
+        name = f"{where}: annotation {annotation.get('id', f'number {i}')}"
+        if instances.areas[i] == 0:
+            repairs.note("objects without pixels left out", f"{name} covers no pixel of the image")
+            yield False, None, None
+            continue
+        box, area = (annotation.get("bbox"), annotation.get("area")) if boxes else (None, None)
+        if outside[i]:
+            repairs.note("outlines cut at the image's border", f"{name} reaches out of the image")
+            box = area = None
+        if box is not None and not _fits(box, instances.boxes[i]):
+            repairs.note("boxes computed anew", f"{name} has the box {box}, its outline {instances.boxes[i].tolist()}")
+            box = None
+        if area is not None and not (is_finite(area) and area > 0):
+            repairs.note("areas computed anew", f"{name} has the area {area}")
+            area = None
+        yield True, box, area
+
+
+def ignored_regions(
+    annotations: Sequence[Mapping[str, Any]], size: tuple[int, int], category_index: Mapping[Any, int], where: str
+) -> list[Row]:
+    """The column `ignored` from COCO annotations with `iscrowd`; those without a pixel in the image are left out.
+
+    Raises `InputError` as `annotated_objects`.
+    """
+    if not annotations:
+        return []
+    try:
+        regions = Instances.from_coco(annotations, size[::-1], category_index)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    regions = regions.select(regions.areas > 0)
+    columns = zip(regions.categories.tolist(), regions.to_polygons(), strict=True)
+    return [{"category": category, "segmentation": polygons} for category, polygons in columns]
+
+
+def is_crowd(annotation: Mapping[str, Any], where: str) -> bool:
+    """Whether an annotation is a region of objects that aren't told apart. Raises `InputError` for neither 0 nor 1."""
+    value = annotation.get("iscrowd")
+    if value in (None, 0, "0"):
+        return False
+    if value in (1, "1"):
+        return True
+    raise InputError(f"{where}: annotation {annotation['id']} has the iscrowd {value!r}; it is 0 or 1")
+
+
 def labelled_objects(labels: np.ndarray, category: str = "cell", first_id: int = 0) -> list[Row]:
     """The column `objects` from a label map (H, W), by rising label; ids are the labels plus `first_id`.
 
-    The polygons give the label map's pixels back exactly.
+    The polygons give the label map's pixels back exactly. Negative labels mark what isn't to count, no objects.
     """
     instances = Instances.from_label_map(labels)
+    instances = instances.select(~instances.crowd)
     index = CATEGORIES.index(category)
     columns = (instances.ids, instances.to_polygons(), instances.boxes.tolist(), instances.areas)
     return [
@@ -185,18 +256,30 @@ def labelled_objects(labels: np.ndarray, category: str = "cell", first_id: int =
     ]
 
 
-def _leaves(polygon: list[float], size: tuple[int, int]) -> bool:
-    x, y = polygon[0::2], polygon[1::2]
-    return min(x) < -LOOSE or min(y) < -LOOSE or max(x) > size[0] + LOOSE or max(y) > size[1] + LOOSE
+def _extents(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Least x and y, greatest x and y of each annotation's polygons: float (N, 4); 0 of RLEs, which leave no image."""
+    extents = np.zeros((len(annotations), 4))
+    drawn = [i for i, a in enumerate(annotations) if not isinstance(a["segmentation"], Mapping)]
+    if drawn:
+        lengths = [sum(map(len, annotations[i]["segmentation"])) for i in drawn]
+        parts = chain.from_iterable(annotations[i]["segmentation"] for i in drawn)
+        points = np.fromiter(chain.from_iterable(parts), np.float64, sum(lengths)).reshape(-1, 2)
+        starts = ((np.cumsum(lengths) - lengths) // 2).tolist()
+        extents[drawn] = np.hstack([np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)])
+    return extents
+
+
+def _leave(extents: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Which of the extents leave an image by more than `LOOSE`: bool (N,)."""
+    beyond = np.hstack([extents[:, :2] < -LOOSE, extents[:, 2:] > [width + LOOSE, height + LOOSE]])
+    return np.asarray(beyond.any(1))
 
 
 def _fits(box: Any, true: np.ndarray) -> bool:
     """Whether an annotated box misses the mask's own by no more than `BOX_MARGIN` pixels on any side."""
-    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(_number, box)):
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(is_finite, box)):
         return False
-    sides = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
-    return bool((np.abs(sides - [true[0], true[1], true[0] + true[2], true[1] + true[3]]) <= BOX_MARGIN).all())
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    x, y, w, h = box
+    left, top, true_w, true_h = true.tolist()
+    sides = (x - left, y - top, x + w - (left + true_w), y + h - (top + true_h))
+    return max(map(abs, sides)) <= BOX_MARGIN

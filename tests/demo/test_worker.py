@@ -1,0 +1,101 @@
+"""The processes that work for visitors: what passes a bound is killed, and nobody else notices."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import pytest
+
+from glioma_hf import InputError
+from tests.conftest import ROOT
+from tests.demo import hostile
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """The page's module `worker`, which lies beside its script."""
+    sys.path.insert(0, str(ROOT / "spaces" / "demo"))
+    import worker
+
+    yield worker
+    sys.path.remove(str(ROOT / "spaces" / "demo"))
+
+
+@pytest.fixture(scope="module")
+def workers(worker, tmp_path_factory):
+    """Two processes with small bounds."""
+    started = worker.Workers(2, worker.Bounds(300, 4, 2, 2**20), ["tests.demo.hostile"])
+    started.start(tmp_path_factory.mktemp("temporary"))
+    yield started
+    started.stop()
+
+
+def done(workers, job, *arguments):
+    return next(what for kind, what in workers.run(job, *arguments) if kind == "done")
+
+
+def test_a_job_tells_and_returns(workers):
+    news = [(kind, getattr(what, "message", what)) for kind, what in workers.run(hostile.add, 1, 2) if kind != "idle"]
+    assert news == [("told", "adding"), ("done", 3)]
+
+
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        ("allocate", "needed more than 300 MB of memory"),
+        ("allocate_at_once", "needed more than 300 MB of memory"),
+        ("sleep", "took longer than 2 s"),
+        ("spin", "took longer than 2 s"),
+        ("talk", "took longer than 4 s"),
+        ("answer", "an answer of over 1 MB"),
+    ],
+)
+def test_a_job_that_passes_a_bound_is_told_and_the_other_visitor_is_served(workers, worker, job, says):
+    told = []
+
+    def hostile_visitor():
+        try:
+            list(workers.run(getattr(hostile, job)))
+        except InputError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=hostile_visitor)
+    thread.start()
+    while thread.is_alive():
+        started = time.monotonic()
+        assert done(workers, hostile.add, 2, 2) == 4
+        assert time.monotonic() - started < 2
+        time.sleep(0.05)
+    assert isinstance(told[0], worker.Exceeded)
+    assert says in str(told[0])
+    assert [done(workers, hostile.add, 1, i) for i in range(4)] == [1, 2, 3, 4]
+
+
+def test_errors_are_a_sentence_or_ours(workers, worker):
+    with pytest.raises(InputError, match=r"cells\.tif: the file is empty"):
+        list(workers.run(hostile.refuse))
+    with pytest.raises(worker.Broken, match=r"(?s)Traceback.*nobody foresaw it"):
+        list(workers.run(hostile.fail))
+    with pytest.raises(worker.Broken, match="code -11"):
+        list(workers.run(hostile.crash))
+    assert done(workers, hostile.add, 1, 1) == 2
+
+
+@pytest.mark.parametrize("job", ["talk", "sleep"])
+def test_a_job_that_is_given_up_frees_its_process(worker, tmp_path, job, monkeypatch):
+    monkeypatch.setattr(worker, "GRACE", 0.5)
+    alone = worker.Workers(1, worker.Bounds(300, 60, 60), ["tests.demo.hostile"])
+    alone.start(tmp_path)
+    try:
+        before = done(alone, hostile.name)
+        news = alone.run(getattr(hostile, job))
+        next(news)
+        started = time.monotonic()
+        news.close()
+        assert time.monotonic() - started < 0.1  # Gradio closes it where it serves everyone
+        # One that speaks is stopped, one that is silent is killed.
+        assert (done(alone, hostile.name) == before) == (job == "talk")
+    finally:
+        alone.stop()
