@@ -137,8 +137,15 @@ class ResultRow(BaseModel):
 
 def write_row(path: str | Path, row: ResultRow) -> None:
     """Write a row as a JSON file, whole or not at all. Raises `InputError` where the place can't be written."""
-    with new_file(path) as partial:
+    with new_file(path, is_ours=_is_row) as partial:
         partial.write_text(row.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _is_row(path: Path) -> bool:
+    try:
+        return bool(read_row(path))
+    except InputError:
+        return False
 
 
 def read_row(path: str | Path) -> ResultRow:

@@ -29,6 +29,7 @@ from glioma_hf.palette import OUTCOME_COLOURS
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 CONSENSUS = "consensus"
+SCORES, AGREEMENT = "scores", "agreement"  # kinds of folders that are written here
 CASES_TOLD = 3  # of each kind of what a file has wrong; all are counted
 
 
@@ -65,7 +66,7 @@ class Evaluation:
         the folder `images` or over plain grey. Raises `InputError` for an image that is missing or of another size.
         """
         values = self.scores.to_dict()
-        with new_folder(out) as folder:
+        with new_folder(out, SCORES) as folder:
             (folder / "scores.json").write_text(json.dumps(values, indent=2))
             with (folder / "scores.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([("score", "value"), *values.items()])
@@ -255,7 +256,7 @@ class FilesAgreement:
     def write(self, out: str | Path) -> None:
         """The folder `out` with `agreement.json` and a picture per threshold, whole or not at all."""
         options = next(iter(self.pooled.scores.values())).options
-        with new_folder(out) as folder:
+        with new_folder(out, AGREEMENT) as folder:
             (folder / "agreement.json").write_text(json.dumps(self.to_dict(), indent=2))
             for threshold in options.thresholds:
                 path = folder / f"agreement_ap{100 * threshold:.4g}.png"

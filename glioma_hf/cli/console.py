@@ -6,18 +6,32 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from glioma_hf.metrics.agreement import Agreement
     from glioma_hf.metrics.scores import OverlapScores
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# What files are called and hold is never read as rich's own markup.
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def plain(text: str) -> str:
+    """A text for a terminal: control characters, and what no encoding has, are shown escaped; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(line: str) -> None:
     """One line of progress."""
-    err.print(line, markup=False)
+    err.print(plain(line))
+
+
+def tell(line: str) -> None:
+    """One line of what came out."""
+    typer.echo(plain(line))
 
 
 def print_scores(scores: OverlapScores, title: str) -> None:
@@ -27,24 +41,28 @@ def print_scores(scores: OverlapScores, title: str) -> None:
     from glioma_hf.metrics.scores import ROWS, shown
 
     columns = [scores.at(threshold) for threshold in scores.options.thresholds]
-    table = Table("IoU", *(f"{column.threshold:g}" for column in columns), title=title)
+    table = Table("IoU", *(f"{column.threshold:g}" for column in columns), title=plain(title))
     for name in ROWS:
         table.add_row(name, *(shown(getattr(column, name)) for column in columns))
     rest = Table("score", "value")
     totals = {"images": scores.images, "predictions": scores.predictions, "references": scores.references}
     for name, value in (totals | scores.extra_values()).items():
         rest.add_row(name, shown(value))
-    Console().print(table, rest)
+    _print(table, rest)
 
 
 def print_agreement(agreement: Agreement, threshold: float = 0.5) -> None:
     """The AP of every source against every other, at one IoU."""
     from rich.table import Table
 
-    table = Table(f"ap{100 * threshold:.4g}", *agreement.sources)
+    table = Table(f"ap{100 * threshold:.4g}", *map(plain, agreement.sources))
     for name, row in zip(agreement.sources, agreement.values(threshold), strict=True):
-        table.add_row(name, *(f"{ap:.4f}" for ap in row))
-    Console().print(table)
+        table.add_row(plain(name), *(f"{ap:.4f}" for ap in row))
+    _print(table)
+
+
+def _print(*tables: Table) -> None:
+    Console(markup=False, emoji=False).print(*tables)
 
 
 def quiet_libraries() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glioma_hf.cli.console import err, say
+from glioma_hf.cli.console import err, say, tell
 from glioma_hf.errors import InputError
 from glioma_hf.progress import to_lines
 
@@ -34,7 +34,7 @@ def synthesize(
     scene = SceneConfig(width=width, height=height)
     config = SyntheticArchiveConfig(train=train, valid=valid, test=test, gen=gen, scene=scene)
     run(out, seed, config, to_lines(say))
-    typer.echo(f"wrote {out}")
+    tell(f"wrote {out}")
 
 
 @data_app.command()
@@ -62,10 +62,10 @@ def prepare(
     for split in prepared.splits:
         counts = ", ".join(f"{count} {name}" for name, count in split.objects.items() if count)
         crowds = f"; {split.ignored} crowd regions (iscrowd) kept as ignored, not as cells" if split.ignored else ""
-        typer.echo(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}{crowds}")
+        tell(f"{split.subset}/{split.split}: {split.images} images, {counts or 'no objects'}{crowds}")
     if differences := get_source(source).differences(prepared.splits):
-        typer.echo(f"against {get_source(source).title} as published: {'; '.join(differences)}")
-    typer.echo("repaired: " + (", ".join(f"{n} {kind}" for kind, n in prepared.repairs.items()) or "nothing"))
+        tell(f"against {get_source(source).title} as published: {'; '.join(differences)}")
+    tell("repaired: " + (", ".join(f"{n} {kind}" for kind, n in prepared.repairs.items()) or "nothing"))
 
 
 @data_app.command()
@@ -89,14 +89,14 @@ def publish(
     if dry_run != (out is not None):
         raise InputError("give --dry-run and --out FOLDER together, or neither to push")
     if out is not None:
-        with new_folder(out) as tree:
+        with new_folder(out, "published tree", [folder]) as tree:
             names = build_tree(folder, tree, repo, to_lines(say))
-        typer.echo(f"wrote {len(names)} files to {out}; nothing was pushed")
+        tell(f"wrote {len(names)} files to {out}; nothing was pushed")
         return
     with tempfile.TemporaryDirectory() as work:
         names = build_tree(folder, Path(work), repo, to_lines(say))
         say(f"pushing {len(names)} files to {repo}")
-        typer.echo(f"pushed and checked {len(names)} files: {hub.push(Path(work), names, repo, private)}")
+        tell(f"pushed and checked {len(names)} files: {hub.push(Path(work), names, repo, private)}")
 
 
 @data_app.command()
@@ -111,12 +111,13 @@ def stats(
     from glioma_hf.files import new_folder
     from glioma_hf.plots import pyplot
 
+    folders = [folder.resolve() for folder in folders]
     if len({folder.name for folder in folders}) < len(folders):
         raise InputError("data sets are told apart by their folders' names: give folders of different names")
     pyplot()  # without matplotlib nothing is begun
-    sets = {folder.name: statistics.measure_objects(folder, to_lines(say)) for folder in folders}
-    tables = {folder.name: statistics.overview(folder) for folder in folders}
-    with new_folder(out) as work:
+    with new_folder(out, "statistics", folders) as work:
+        sets = {folder.name: statistics.measure_objects(folder, to_lines(say)) for folder in folders}
+        tables = {folder.name: statistics.overview(folder) for folder in folders}
         (work / "overview.json").write_text(json.dumps(tables, indent=2))
         for name, objects in sets.items():
             (work / name).mkdir()
@@ -126,7 +127,7 @@ def stats(
             statistics.plot_comparison(sets, work)
     for name, parts in tables.items():
         for part in parts:
-            typer.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in part.items() if value))
+            tell(f"{name}: " + ", ".join(f"{key} {value}" for key, value in part.items() if value))
 
 
 def fetch(target: Path) -> Path:

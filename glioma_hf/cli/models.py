@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from glioma_hf.cli.console import quiet_libraries, say
+from glioma_hf.cli.console import quiet_libraries, say, tell
 from glioma_hf.progress import to_lines
 
 MODEL_HELP = "embedded, a folder, or the Hub name of a SAM or SAM 2, such as facebook/sam-vit-base; or FAMILY:BASE."
@@ -32,8 +32,8 @@ def quickstart(
     quiet_libraries()
     scores = run(out, archive, image, recipe, model, to_lines(say))
     for name, row in scores["models"].items():
-        typer.echo(f"{name}: AP50 {row['ap50']:.3f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}")
-    typer.echo(f"open {out / 'report.html'}")
+        tell(f"{name}: AP50 {row['ap50']:.3f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}")
+    tell(f"open {out / 'report.html'}")
 
 
 def train(
@@ -54,9 +54,9 @@ def train(
     if scores is None:  # another process tells
         return
     if scores.validation_ap50 is None:
-        typer.echo(f"wrote {out}; there are no validation images to choose thresholds on")
+        tell(f"wrote {out}; there are no validation images to choose thresholds on")
     else:
-        typer.echo(f"wrote {out}; AP50 {scores.validation_ap50:.3f} on the validation images of its thresholds")
+        tell(f"wrote {out}; AP50 {scores.validation_ap50:.3f} on the validation images of its thresholds")
 
 
 def tune(
@@ -72,7 +72,7 @@ def tune(
 
     quiet_libraries()
     segmenter, ap = run(data, model, adapter, out, task, to_lines(say), **_given(prompts=prompts))
-    typer.echo(f"AP50 {ap:.3f} on the validation images with {segmenter.settings.model_dump_json()}")
+    tell(f"AP50 {ap:.3f} on the validation images with {segmenter.settings.model_dump_json()}")
 
 
 def push(
@@ -86,7 +86,7 @@ def push(
 
     quiet_libraries()
     names, url = push_model(adapter, repo, private, dry_run)
-    typer.echo(f"{'would push' if dry_run else 'pushed and checked'} {', '.join(names)}: {url}")
+    tell(f"{'would push' if dry_run else 'pushed and checked'} {', '.join(names)}: {url}")
 
 
 def predict(
@@ -109,7 +109,7 @@ def predict(
     segmenter = load_segmenter(model, adapter, thresholds, diameter, **_given(prompts=prompts))
     predicted = run(paths, out, segmenter, pixel_size, to_lines(say))
     if predicted is not None:  # one process of several tells
-        typer.echo(f"{predicted.cells} cells in {predicted.images} images; see {out}")
+        tell(f"{predicted.cells} cells in {predicted.images} images; see {out}")
 
 
 def _given(**settings: Any) -> dict[str, Any]:

@@ -46,7 +46,11 @@ def evaluate(
         "ignore" if ignore_border else "exclude",
         min_area,
     )
-    from glioma_hf.benchmark.scoring import evaluate_files
+    from glioma_hf.benchmark.scoring import SCORES, evaluate_files
+    from glioma_hf.places import check_folder
+
+    if out is not None:  # before any work is done
+        check_folder(out, SCORES, [references, predictions, images])
 
     extras = [*extra, "curve"] if plot else extra
     evaluation = evaluate_files(
@@ -67,11 +71,14 @@ def agreement(
     out: Annotated[Path | None, typer.Option(help="Folder for agreement.json and the plots.")] = None,
 ) -> None:
     """How far annotations agree: AP of each source against each other, per image and pooled (Table 3)."""
-    from glioma_hf.benchmark.scoring import agree_files
+    from glioma_hf.benchmark.scoring import AGREEMENT, agree_files
+    from glioma_hf.places import check_folder
 
     named = dict(item.split("=", 1) for item in source if "=" in item)
     if len(named) < 2 or len(named) != len(source):
         raise InputError("give at least two different --source NAME=PATH, the first with images and sizes (COCO)")
+    if out is not None:
+        check_folder(out, AGREEMENT, [Path(path) for path in named.values()])
     result = agree_files(named, task, consensus, on_progress=to_lines(say))
     if out is not None:
         result.write(out)

@@ -1,7 +1,7 @@
 """Rows -> a folder that `load_dataset` opens: Parquet files, their provenance and the data card.
 
 A split's rows lie in files of some 64 MB of images, one row group an image, so that one row is read
-without the rest. A run that is broken off goes on after the last whole file.
+without the rest. A run that is broken off goes on after the last whole file, see `glioma_hf.data.parts`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from glioma_hf import __version__
 from glioma_hf.data.card import card
 from glioma_hf.data.features import CATEGORIES, features
+from glioma_hf.data.parts import Note, Parts
 from glioma_hf.data.prepared import PROVENANCE, Prepared, PreparedSplit
 from glioma_hf.data.sources import get_source
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
 from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row
-from glioma_hf.files import new_file, resumable_folder
+from glioma_hf.files import checksum, new_file, resumable_folder
 from glioma_hf.progress import OnProgress, Progress, ignore
 
+KIND = "prepared data set"
 IMAGE_BYTES_PER_FILE = 64 * 2**20
 FORMAT = 3  # of the files written here; a run of another format isn't gone on with
 
@@ -51,17 +53,18 @@ def prepare(
     """
     chosen = get_source(source)
     with Archive(archive_path) as archive:
-        job = json.dumps([FORMAT, source, strict, archive.fingerprint()])
-        with resumable_folder(out, job) as folder:
-            (folder / "data").mkdir(exist_ok=True)
+        job = json.dumps([FORMAT, __version__, source, strict, archive.fingerprint()])
+        with resumable_folder(out, KIND, job, [archive_path], on_progress) as folder:
+            parts = Parts(folder)
             repairs = Repairs(strict, on_progress)
             splits = [
-                _write_split(archive, chosen, split, folder, repairs, on_progress)
+                _write_split(archive, chosen, split, parts, repairs, on_progress)
                 for split in chosen.find_splits(archive)
             ]
-            prepared = Prepared(source, archive.path.name, splits, dict(repairs.counts))
-            for marker in folder.glob("data/*.done"):
-                marker.unlink()
+            for split in splits:
+                split.files = parts.number(stem_of(split), len(split.checksums))
+            name = archive.path.name.encode("utf-8", "backslashreplace").decode()  # a card is UTF-8, a name may not be
+            prepared = Prepared(source, name, splits, dict(repairs.counts))
             (folder / PROVENANCE).write_text(json.dumps(asdict(prepared), indent=2))
             (folder / "README.md").write_text(card(chosen, prepared, folder), encoding="utf-8")
     return prepared
@@ -71,47 +74,46 @@ def _write_split(
     archive: Archive,
     source: Source,
     origin: ArchiveSplit,
-    folder: Path,
+    parts: Parts,
     repairs: Repairs,
     on_progress: OnProgress,
 ) -> PreparedSplit:
     """Write the files of a split that an earlier run didn't; adds that run's repairs to `repairs`."""
-    stem = f"data/{origin.subset}-{origin.split}"
     split = PreparedSplit(origin.subset, origin.split, objects=dict.fromkeys(source.categories, 0))
-    written = 0
-    while (marker := folder / f"{stem}-{written:05}.done").exists():
-        content = json.loads(marker.read_text())
-        _add(split, content)
-        repairs.counts.update(content["repairs"])
-        written += 1
+    stem = stem_of(split)
+    there, whole = parts.there(stem, on_progress)
+    for note in there:
+        _add(split, note)
+        repairs.counts.update(note.repairs)
     if split.images:
         on_progress(Progress(f"{split.name}: {split.images} images are there from the run before", split.images))
-    if not (folder / f"{stem}.done").exists():
+    if whole:
+        return split
+    before = repairs.counts.copy()
+    rows_left = source.read_rows(archive, origin, repairs, split.images)
+    for rows in _files(rows_left, split.name, split.images, on_progress):
+        file = parts.file(stem, len(split.checksums))
+        _write_parquet(file, rows, source.categories)
+        objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])
+        ignored = sum(len(row["ignored"]) for row in rows)
+        note = Note(len(rows), dict(objects), ignored, dict(repairs.counts - before), checksum(file))
         before = repairs.counts.copy()
-        rows_left = source.read_rows(archive, origin, repairs, split.images)
-        for rows in _files(rows_left, split.name, split.images, on_progress):
-            file = folder / f"{stem}-{written:05}.parquet"
-            _write_parquet(file, rows, source.categories)
-            objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])
-            ignored = sum(len(row["ignored"]) for row in rows)
-            content = {"images": len(rows), "objects": objects, "ignored": ignored, "repairs": repairs.counts - before}
-            before = repairs.counts.copy()
-            file.with_suffix(".done").write_text(json.dumps(content))
-            _add(split, content)
-            written += 1
-        (folder / f"{stem}.done").touch()
-    for number in range(written):  # now that their number is known
-        split.files.append(f"{stem}-{number:05}-of-{written:05}.parquet")
-        unnumbered = folder / f"{stem}-{number:05}.parquet"
-        if unnumbered.exists():
-            unnumbered.rename(folder / split.files[-1])
+        parts.note(file, note)
+        _add(split, note)
+    parts.note_whole(stem, len(split.checksums))
     return split
 
 
-def _add(split: PreparedSplit, content: dict[str, Any]) -> None:
-    split.images += content["images"]
-    split.ignored += content["ignored"]
-    for name, count in content["objects"].items():
+def stem_of(split: PreparedSplit) -> str:
+    """How the names of a split's files begin."""
+    return f"{split.subset}-{split.split}"
+
+
+def _add(split: PreparedSplit, note: Note) -> None:
+    split.images += note.images
+    split.ignored += note.ignored
+    split.checksums.append(note.checksum)
+    for name, count in note.objects.items():
         split.objects[name] += count
 
 
@@ -138,7 +140,8 @@ def _write_parquet(path: Path, rows: list[Row], categories: Sequence[str]) -> No
     schema = features(categories).arrow_schema.remove_metadata()
     with (
         new_file(path) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=False, write_page_index=True) as writer,
+        partial.open("wb") as file,  # pyarrow knows names in UTF-8 alone
+        pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False, write_page_index=True) as writer,
     ):
         for row in rows:
             writer.write_table(pa.Table.from_pylist([row], schema))

@@ -19,6 +19,7 @@ class PreparedSplit:
         files: Parquet, by their names in the folder.
         objects: how many there are of each category.
         ignored: how many regions count neither as objects nor as background.
+        checksums: SHA-256 of each file.
     """
 
     subset: str
@@ -27,6 +28,7 @@ class PreparedSplit:
     images: int = 0
     objects: dict[str, int] = field(default_factory=dict)
     ignored: int = 0
+    checksums: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:

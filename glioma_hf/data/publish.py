@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from glioma_hf.data.features import ALL, CATEGORIES, instances_of, task_categori
 from glioma_hf.data.images import decode_image, to_uint8
 from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, read_prepared
 from glioma_hf.data.sources import get_source
+from glioma_hf.data.sources.archive import check_relative
 from glioma_hf.draw import OVERLAP, draw_outlines, overlap_map, tint
 from glioma_hf.errors import InputError
+from glioma_hf.faults import write_fault
+from glioma_hf.files import checksum
 from glioma_hf.palette import CATEGORY_COLOURS, name_of
 from glioma_hf.plots import pyplot
 from glioma_hf.progress import OnProgress, Progress, ignore
@@ -38,12 +43,11 @@ def build_tree(folder: str | Path, out: Path, repo: str = "THIS_FOLDER", on_prog
     pyplot()  # without matplotlib nothing is begun
     source = get_source(prepared.source)
     for name in (PROVENANCE, *(file for split in prepared.splits for file in split.files)):
-        target = out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(folder / name, target)
-        except OSError as error:
-            raise InputError(f"{folder}: {name} can't be read ({error.strerror}); prepare it again") from None
+        _copy(folder, name, out)
+    for split in prepared.splits:
+        for name, kept in zip(split.files, split.checksums, strict=False):
+            if checksum(out / name) != kept:
+                raise InputError(f"{folder}: {name} isn't the file that was prepared; prepare it again")
     (out / "figures").mkdir()
     pictures = {}
     shown = next((s for s in prepared.splits if sum(s.objects.values())), None)
@@ -61,6 +65,24 @@ def build_tree(folder: str | Path, out: Path, repo: str = "THIS_FOLDER", on_prog
     text = card(source, prepared, folder, repo, pictures)
     (out / "README.md").write_text(text, encoding="utf-8")
     return sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file() and p.name != ".glioma-hf")
+
+
+def _copy(folder: Path, name: str, out: Path) -> None:
+    """A file of the folder, no link and nothing from elsewhere, to the same name in the tree."""
+    check_relative(name, str(folder))
+    source, target = folder / name, out / name
+    try:
+        if os.path.realpath(source) != os.path.join(os.path.realpath(folder), *name.split("/")):
+            raise InputError(f"{folder}: {name} is a link or lies elsewhere; publish the data set's own files")
+        if not source.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as read, target.open("wb") as written:
+            shutil.copyfileobj(read, written, 2**20)
+    except OSError as error:
+        if write_fault(error, out):
+            raise
+        raise InputError(f"{folder}: {name} can't be read ({error.strerror}); prepare it again") from None
 
 
 def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:

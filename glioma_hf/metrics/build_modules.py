@@ -26,7 +26,7 @@ _EXAMPLE = re.compile(r'evaluate\.load\("metric/(\w+)\.py"\)')
 
 def build_module(name: str, out: str | Path) -> list[str]:
     """Write the module `name` as a folder of its own; returns the names of the files written."""
-    with new_folder(out) as folder:
+    with new_folder(out, "evaluate module") as folder:
         script = bundled(f"metric/{name}.py").read_text(encoding="utf-8")
         needed = _closure(script)
         for source in needed:

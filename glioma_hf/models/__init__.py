@@ -83,6 +83,7 @@ def load_segmenter(
                 raise InputError(f"{saved.path} holds a model of {family.title}, {model} is one of {given.title}")
         saved.check()
     segmenter = family.load(base, None if saved is None else saved.path)
+    segmenter.origin = f"{family.name}:{base}"
     kept = None if saved is None else saved.settings()
     if thresholds is not None:
         kept = read_settings(family, Path(thresholds))

@@ -70,6 +70,7 @@ class Segmenter(ABC):
     """
 
     settings: Any  # a `Settings` of its family
+    origin: str = ""  # FAMILY:BASE, where `load_segmenter` loaded it
 
     @abstractmethod
     def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from glioma_hf.errors import InputError, WorkStopped
 from glioma_hf.models.base import Run, TrainerRecipe
+from glioma_hf.models.checkpoints import CHECKPOINTS, last_checkpoint, note_checkpoint
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.progress import OnProgress, Progress
 
-CHECKPOINTS = "checkpoints"  # under the work folder
 LOG = "log.jsonl"
 SCORE = "eval_score"
 
@@ -90,7 +88,7 @@ def fit(trainable: Trainable, recipe: TrainerRecipe, run: Run) -> None:
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    last = None if run.work is None else last_checkpoint(run.work)
+    last = None if run.work is None else last_checkpoint(run.work, run.on_progress)
     try:
         trainer.train(resume_from_checkpoint=last)
     except FloatingPointError as error:
@@ -165,6 +163,12 @@ class Reporter(TrainerCallback):
             rows = self.log.read_text().splitlines(keepends=True)
             self.log.write_text("".join(row for row in rows if _step(row) <= state.global_step))
 
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Each process writes files of its own: the checkpoint is whole when all have."""
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            note_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """One step's loss, or a validation score."""
         if not logs or not state.is_world_process_zero or not ({"loss", SCORE} & set(logs)):
@@ -175,18 +179,6 @@ class Reporter(TrainerCallback):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
-
-
-def last_checkpoint(work: str | Path) -> str | None:
-    """The last whole checkpoint under a work folder; one that was being written is deleted."""
-    folder = Path(work) / CHECKPOINTS
-    if not folder.is_dir():
-        return None
-    while (last := get_last_checkpoint(str(folder))) is not None:
-        if (Path(last) / "trainer_state.json").is_file():  # written last
-            return last
-        shutil.rmtree(last)
-    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.synthetic.scenes import Scene, SceneConfig, generate_scene
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same for every member, so that the same seed gives the same bytes
+DESCRIPTION = "Synthetic phase-contrast images in the layout of Glioma C6; not Glioma C6"
 _SPEC = [
     {"id": 1, "name": "Cell A", "supercategory": "cell"},
     {"id": 2, "name": "Cell B", "supercategory": "cell"},
@@ -61,13 +63,27 @@ def synthesize(
         ("dataset/gen", "gen", config.gen, varied, _GEN),
     )
     total, done = sum(split[2] for split in splits), 0
-    with new_file(out) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with (
+        new_file(out, is_ours=_is_ours) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
         for number, (folder, name, images, scene, categories) in enumerate(splits):
             if images:
                 scenes = (generate_scene((seed, number, i), scene) for i in range(images))
                 for file_name in _write_split(archive, folder, name, scenes, categories):
                     done += 1
                     on_progress(Progress(file_name, done, total))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is such an archive: what its COCO files say at their beginning."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith(".json"))
+            with archive.open(name) as file:
+                return file.read(200).startswith(json.dumps({"info": {"description": DESCRIPTION}})[:-2].encode())
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError, StopIteration):
+        return False
 
 
 def _write_split(
@@ -86,7 +102,7 @@ def _write_split(
         annotations += _annotations(scene, number, len(annotations) + 1, typed=len(categories) > 1)
         yield f"{folder}/images/{file_name}"
     coco = {
-        "info": {"description": "Synthetic phase-contrast images in the layout of Glioma C6; not Glioma C6"},
+        "info": {"description": DESCRIPTION},
         "licenses": [],
         "categories": categories,
         "images": images,

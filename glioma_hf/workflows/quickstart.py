@@ -86,11 +86,12 @@ def quickstart(
     """
     started = time.perf_counter()
     family, base = find_base(model)
+    named = recipe if isinstance(recipe, str | Path) else None
     if recipe is None or isinstance(recipe, str | Path):
-        named, recipe = recipe, family.read_recipe(recipe)
+        recipe = family.read_recipe(recipe)
         if named is None and archive is None:
             recipe = recipe.for_steps(recipe.steps(1) // BRIEF)
-    with new_folder(out) as work:
+    with new_folder(out, "quickstart", [archive, base, named]) as work:
         if archive is None:
             on_progress(Progress("drawing a synthetic archive in the Glioma C6 layout (none was given)"))
             archive, source = work / "archive.zip", "synthetic images"

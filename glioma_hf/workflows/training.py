@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,17 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from glioma_hf import __version__
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
 from glioma_hf.errors import InputError
-from glioma_hf.files import partial_folder, resumable_folder
+from glioma_hf.files import checksum, partial_folder, resumable_folder
 from glioma_hf.instances import Instances
 from glioma_hf.models import EMBEDDED, find_base, load_segmenter
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
-from glioma_hf.models.saved import ModelFolder, TrainingScores, write_settings
+from glioma_hf.models.checkpoints import CHECKPOINTS, last_checkpoint
+from glioma_hf.models.saved import ModelFolder, TrainingScores, read_settings, write_settings
+from glioma_hf.places import Inputs, check_file, check_folder, real
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.workflows.processes import Processes
 
-CHECKPOINTS = "checkpoints"  # where `Run.work` keeps them; not part of a saved model
+MODEL = "model"  # the kind of folder that is written here
 
 
 def train(
@@ -59,8 +64,10 @@ def train(
         segmenter = load_segmenter("adapter")
     """
     family, base = find_base(model)
+    inputs = [data, base, recipe if isinstance(recipe, str | Path) else None]
     if recipe is None or isinstance(recipe, str | Path):
         recipe = family.read_recipe(recipe)
+    check_folder(out, MODEL, inputs)
     processes = Processes()
     tell = on_progress if processes.first else ignore
     numbers = list(dict.fromkeys(images))
@@ -68,9 +75,9 @@ def train(
         chosen = load_images(data, "train", task, numbers)
         validation = load_images(data, "validation", task) if has_split(data, "validation") else []
     learned = TrainingData(Path(data).name, chosen, validation, task)
-    job = f"{Path(data).resolve()} {numbers} {family.name}:{base} {recipe.model_dump_json()} {task}"
-    with _shared_folder(out, job, resume, processes) as folder:
-        tell(Progress(f"{_how(folder)}: {', '.join(item.name for item in chosen)}"))
+    job = _job(family, base, learned, recipe)
+    with _shared_folder(out, job, inputs, resume, tell, processes) as folder:
+        tell(Progress(f"{_how(folder, tell)}: {', '.join(item.name for item in chosen)}"))
         run = Run(folder, tell, tensorboard=tensorboard)
         segmenter = _fit(family, base, learned, recipe, run)
         return tune_and_save(family, base, segmenter, learned, recipe, run) if processes.first else None
@@ -174,6 +181,8 @@ def tune(
         )
     segmenter = load_segmenter(model, adapter, **settings)
     family = find_base(model or EMBEDDED)[0] if adapter is None else ModelFolder(adapter).family()
+    if out is not None:  # before any work is done
+        check_file(out, real(out), [data, adapter, model], lambda path: _holds_settings(family, path))
     segmenter, ap = family.tune(segmenter, as_pairs(load_images(data, "validation", task)), on_progress)
     if out is not None:
         write_settings(segmenter, Path(out))
@@ -182,26 +191,54 @@ def tune(
     return segmenter, ap
 
 
+def _holds_settings(family: Family, path: Path) -> bool:
+    try:
+        return bool(read_settings(family, path))
+    except InputError:
+        return False
+
+
 def as_pairs(images: Sequence[LabelledImage]) -> list[LabelledPixels]:
     """Pixels and instances, as families take them."""
     return [(item.pixels, item.instances) for item in images]
 
 
-def _how(folder: Path) -> str:
+def _how(folder: Path, on_progress: OnProgress) -> str:
     """Whether a run begins or goes on."""
-    checkpoints = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
-    return f"going on from {checkpoints[-1].name}" if checkpoints else "fine-tuning"
+    last = last_checkpoint(folder, on_progress)
+    return f"going on from {Path(last).name}" if last else "fine-tuning"
+
+
+def _job(family: Family, base: str, data: TrainingData, recipe: Any) -> str:
+    """What a model is made of, by content: the images with their instances, the base, the recipe."""
+    digest = hashlib.sha256()
+    for item in (*data.images, *data.validation):
+        digest.update(f"{item.name} {item.pixels.dtype} {item.pixels.shape} {len(item.instances)}".encode())
+        digest.update(np.ascontiguousarray(item.pixels).tobytes())
+        for rle, category in zip(item.instances.rles, item.instances.categories, strict=True):
+            digest.update(b"%d %b" % (category, rle["counts"]))
+    files = sorted(p for p in Path(base).iterdir() if p.is_file()) if Path(base).is_dir() else []
+    facts = {
+        "data": digest.hexdigest(),
+        "name": data.name,
+        "images": [[item.name for item in part] for part in (data.images, data.validation)],
+        "base": [f"{family.name}:{base}", *((file.name, checksum(file)) for file in files)],
+        "recipe": recipe.model_dump(mode="json"),
+        "task": data.task,
+        "glioma_hf": __version__,
+    }
+    return json.dumps(facts)
 
 
 @contextmanager
-def _shared_folder(out: str | Path, job: str, resume: bool, processes: Processes) -> Iterator[Path]:
+def _shared_folder(
+    out: str | Path, job: str, inputs: Inputs, resume: bool, on_progress: OnProgress, processes: Processes
+) -> Iterator[Path]:
     """`resumable_folder` of the first process, which the others may read from."""
     if not processes.first:
         processes.wait()
         yield partial_folder(out)
         return
-    if not resume:
-        shutil.rmtree(partial_folder(out), ignore_errors=True)
-    with resumable_folder(out, job) as folder:
+    with resumable_folder(out, MODEL, job, inputs, on_progress, resume) as folder:
         processes.wait()
         yield folder

@@ -158,11 +158,32 @@ def test_another_archive_isnt_gone_on_with(archive, tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         prepare(archive, tmp_path / "set", on_progress=to_lines(stop))
-    os.utime(archive)
+    scene = SceneConfig(width=256, height=192, cells_per_megapixel=(250, 300))
+    other = tmp_path / archive.name
+    synthesize(other, 6, SyntheticArchiveConfig(train=2, valid=1, test=2, gen=1, scene=scene))
     told: list[str] = []
-    prepare(archive, tmp_path / "set", on_progress=to_lines(told.append))
-    assert told[0].startswith("spec/train 1:")
+    prepare(other, tmp_path / "set", on_progress=to_lines(told.append))
+    assert "was made of other data or settings: beginning anew" in told[0]
+    assert told[1].startswith("spec/train 1:")
     assert not list(tmp_path.glob(".set*"))
+    prepare(other, tmp_path / "undisturbed")
+    assert contents(tmp_path / "set") == contents(tmp_path / "undisturbed")
+
+
+def test_an_archive_is_known_by_its_content(archive, tmp_path, monkeypatch):
+    small_files(monkeypatch, 1)
+
+    def stop(line: str) -> None:
+        if line.startswith("spec/test 1:"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(archive, tmp_path / "set", on_progress=to_lines(stop))
+    copy = tmp_path / archive.name
+    copy.write_bytes(archive.read_bytes())
+    told: list[str] = []
+    prepare(copy, tmp_path / "set", on_progress=to_lines(told.append))
+    assert told[0] == "spec/train: 2 images are there from the run before"
 
 
 def test_card_states_the_counts(folder):

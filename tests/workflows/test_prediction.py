@@ -24,7 +24,7 @@ def test_predict_writes_results_shapes_and_overlay_and_resumes(adapter, tmp_path
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         f"{n}{e}" for n in "ab" for e in (".json", ".csv", ".png", "_labels.tif", "_rois.zip")
-    }
+    } | {".glioma-hf"}
     results = json.loads((tmp_path / "out" / "b.json").read_text())
     cells = Instances.from_coco(results, (120, 160))
     areas = [float(row["area"]) for row in csv.DictReader((tmp_path / "out" / "b.csv").open())]

@@ -6,6 +6,8 @@ large, damaged or there twice are refused with an `InputError` that names the ar
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -14,7 +16,9 @@ from typing import IO
 
 from glioma_hf.data.sources.zip_member import CHUNK, MemberStream, member_name, open_zip
 from glioma_hf.errors import InputError
+from glioma_hf.files import checksum
 from glioma_hf.jsonstream import spooled
+from glioma_hf.places import read_marker
 
 MAX_MEMBER_BYTES = 512 * 2**20
 MAX_JSON_BYTES = 4 * 2**30  # read in pieces
@@ -101,11 +105,23 @@ class Archive:
             raise InputError(f"{self.path}: {name} is a link that leads out of the folder; put the file itself there")
         return file
 
-    def fingerprint(self) -> list[str | int]:
-        """What tells whether this is the archive of an earlier run: its place, size and time of change."""
-        files = [self.path / name for name in self.names] if self._zip is None else [self.path]
-        facts = [file.stat() for file in files]
-        return [str(self.path.resolve()), sum(f.st_size for f in facts), max((f.st_mtime_ns for f in facts), default=0)]
+    def fingerprint(self) -> str:
+        """What tells whether this is the archive of an earlier run: what is in it, not where it lies.
+
+        Of a zip its members' names, sizes and checksums; of a folder its files' names, sizes and times of change, and
+        the content of its JSON files.
+        """
+        facts: list[tuple[str, int, int | str]]
+        if self._zip is not None:
+            facts = [(i.filename, i.file_size, i.CRC) for i in self._zip.infolist()]
+        else:
+            facts = []
+            for name in self.names:
+                known = (self.path / name).stat()
+                facts.append((name, known.st_size, known.st_mtime_ns))
+                if name.lower().endswith(".json"):
+                    facts.append((name, known.st_size, checksum(self.path / name)))
+        return hashlib.sha256(json.dumps([self.path.name, sorted(facts, key=str)]).encode()).hexdigest()
 
     def _listed(self, packed: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         members: dict[str, zipfile.ZipInfo] = {}
@@ -135,14 +151,20 @@ class Archive:
 
 
 def _files(folder: Path) -> list[str]:
-    """Names of the files below a folder. Links to folders aren't followed; what is no file is passed over."""
+    """Names of the files below a folder, without what lies in folders that we wrote.
+
+    Links to folders aren't followed; what is no file is passed over.
+    """
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: can't be read ({error.strerror}); allow it, or take it out of the folder")
 
     names: list[str] = []
-    for place, _, files in os.walk(folder, onerror=unreadable):
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if read_marker(Path(place, name)) is None]
         for name in files:
+            if name[0] == "." and name.endswith((".lock", ".partial")):  # of a run into this very folder
+                continue
             file = Path(place, name)
             try:
                 regular = file.is_file()

@@ -11,7 +11,10 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from glioma_hf.errors import InputError
+from glioma_hf.errors import InputError, NotWritten
+from glioma_hf.faults import write_fault
+from glioma_hf.locks import one_writer
+from glioma_hf.places import beside
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 RECORD_URL = "https://zenodo.org/api/records/17352019"
@@ -55,12 +58,22 @@ def download(remote: RemoteFile, target: str | Path, on_progress: OnProgress = i
     if target.exists() and target.stat().st_size == remote.size and _checksum(target, remote) == remote.checksum:
         on_progress(Progress(done=remote.size, total=remote.size))
         return target
+    if target.exists():
+        raise InputError(f"{target} is there already and isn't what {remote.url} gives; give another place for it")
     partial = target.with_name(target.name + ".partial")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
     except OSError as error:
-        raise InputError(f"{target} can't be written ({error.strerror}); give another place") from None
+        raise NotWritten(target, error.strerror or str(error)) from None
+    with one_writer(beside(target, ".lock"), target):
+        _complete(remote, target, partial, on_progress, wait)
+    return target
+
+
+def _complete(remote: RemoteFile, target: Path, partial: Path, on_progress: OnProgress, wait: float) -> None:
+    """What is missing of the file, until it is whole and in its place."""
+    partial.touch()  # gone where another run, that we waited for, has ended
     if partial.stat().st_size > remote.size:
         partial.unlink()
         partial.touch()
@@ -70,6 +83,8 @@ def download(remote: RemoteFile, target: str | Path, on_progress: OnProgress = i
             _fetch(remote, partial, done, on_progress)
             reason = "the connection ended early"
         except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+            if fault := write_fault(error):
+                raise NotWritten(target, fault) from None
             reason = str(error) or type(error).__name__
         if partial.stat().st_size > done:
             failures = 0
@@ -85,7 +100,6 @@ def download(remote: RemoteFile, target: str | Path, on_progress: OnProgress = i
             f"{remote.url}: what arrived isn't what the record describes ({remote.checksum}); run it again"
         )
     partial.replace(target)
-    return target
 
 
 def _fetch(remote: RemoteFile, partial: Path, done: int, on_progress: OnProgress) -> None:

@@ -1,0 +1,52 @@
+"""What a segmenter is, by content: whether two runs of `predict` used the same one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from glioma_hf.models.base import Segmenter
+
+
+def fingerprint(segmenter: Segmenter) -> str:
+    """SHA-256 of everything that a segmenter holds but its settings and its origin: weights above all."""
+    digest = hashlib.sha256(f"{type(segmenter).__module__}.{type(segmenter).__qualname__}".encode())
+    for name, value in sorted(vars(segmenter).items()):
+        if name not in ("settings", "origin"):
+            digest.update(name.encode())
+            _add(digest, value)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, value: Any) -> None:
+    """A value of a kind that segmenters are made of; of others the type counts alone."""
+    if hasattr(value, "state_dict"):  # a torch module
+        _add(digest, value.state_dict())
+    elif hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu().contiguous()
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(type_of_bytes()).numpy().data)
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype} {value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            digest.update(str(key).encode())
+            _add(digest, value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _add(digest, item)
+    elif isinstance(value, str | bytes | int | float | bool | None):
+        digest.update(repr(value).encode())
+    else:
+        digest.update(type(value).__qualname__.encode())
+
+
+def type_of_bytes() -> Any:
+    """torch's uint8, imported only where there are tensors."""
+    import torch
+
+    return torch.uint8
