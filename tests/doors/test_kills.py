@@ -41,7 +41,7 @@ def test_after_a_kill_at_some_calls(kind, archives, folder):
     assert result["kills"] >= 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["prepare", "prepare-again", "train"])
 def test_after_a_kill_at_every_call(kind, archives, folder):
     assert not killed(kind, archives, folder, 1)["wrong"]
