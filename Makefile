@@ -31,9 +31,11 @@ test: setup browser ## set up and run lint, types and all tests
 	@echo "== types"
 	$(BIN)/mypy
 	@echo "== tests, a process for each core"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/demo
-	@echo "== tests of the page, alone: a busy machine keeps its visitors waiting"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/demo \
+		-m "not exhaustive and not alone"
+	@echo "== tests of the page and of several processes, one after the other: a busy machine keeps them waiting"
 	$(BIN)/python -m pytest tests/demo
+	$(BIN)/python -m pytest -m alone tests/models tests/workflows
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"

@@ -51,7 +51,7 @@ def disk(tmp_path) -> Iterator[SmallDisk]:
     if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place]).returncode:
         pytest.skip("a small disk can't be mounted here")
     yield SmallDisk(place)
-    subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", "--lazy", place], check=True)  # a process that was killed may still hold it
 
 
 def work_on(disk: SmallDisk, name: str, files: tuple[Path, Path], data: Path, archive: Path, images: Path) -> list:  # noqa: F811

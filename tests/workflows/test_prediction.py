@@ -5,6 +5,7 @@ import json
 import subprocess
 
 import numpy as np
+import pytest
 import tifffile
 from PIL import Image
 
@@ -64,6 +65,7 @@ def test_predict_takes_folders_floats_and_an_expected_diameter(adapter, tmp_path
     assert "no image lies there" in refused("predict", tmp_path / "none", "--out", tmp_path / "o")
 
 
+@pytest.mark.alone
 def test_two_processes_share_a_folder_of_images(adapter, tmp_path):  # noqa: F811
     (tmp_path / "images").mkdir()
     for number in range(3):

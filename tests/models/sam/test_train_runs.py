@@ -177,6 +177,7 @@ if state.is_main_process:
 SHARED_RECIPE = EXACT.model_copy(update={"lora": LoraSettings(dropout=0)})
 
 
+@pytest.mark.alone
 def test_two_processes_match_one(tmp_path):
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
