@@ -8,8 +8,10 @@ the end, half of a surrogate pair. UTF-16 and UTF-32 are read too, and a byte or
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -36,13 +38,26 @@ def read_json(path: str | Path, name: str | None = None, most: int = MAX_BYTES) 
     """
     path, where = Path(path), str(name or path)
     try:
-        if not path.is_file():
+        if not path.is_file():  # a pipe would never end
             raise InputError(f"{where}: no such file; give a JSON file")
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as error:
         raise InputError(f"{where}: can't be read ({error.strerror}); give a JSON file") from None
     return parse_json(data, where, most)
+
+
+def read_checked(path: Path, most: int = MAX_BYTES) -> str:
+    """The text of a small JSON file, for a type that parses it itself.
+
+    Raises `OSError` where it can't be read, and `InputError` as `parse_json`.
+    """
+    if not path.is_file():  # a pipe would never end
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    parse_json(data, path.name, most)
+    return data.decode(encoding_of(data))
 
 
 def parse_json(data: bytes, where: str, most: int = MAX_BYTES) -> Any:

@@ -19,7 +19,9 @@ import orjson
 from glioma_hf.errors import InputError
 from glioma_hf.jsonfile import encoding_of, parse_exactly
 
-WINDOW = 2**20  # bytes that are parsed at a time
+WINDOW = 2**18  # bytes that are parsed at a time
+MAX_NAME = 2**16  # bytes of a name
+GAP = 2**14  # bytes between two entries that are read rather than leapt over
 MAX_ENTRY = 16 * 2**20  # bytes of one entry
 MAX_LISTS = 200_000  # lists and objects in one entry
 SPOOLED = 64 * 2**20  # bytes that are kept in memory where a copy is needed
@@ -59,7 +61,6 @@ class JsonLists:
         self._buffer, self._start, self._pos = b"", 0, 0  # the buffer's place in the file, the place in it
         self._ended = False
         self._one_by_one = 0  # the place in the file up to which entries are parsed singly
-        self._kept, self._kept_start = b"", 0  # what `read` read last
 
     def __iter__(self) -> Iterator[Item]:
         self._rewind()
@@ -76,14 +77,14 @@ class JsonLists:
 
     def read(self, starts: Sequence[int], ends: Sequence[int]) -> list[Any]:
         """The entries at these bytes, parsed again; not while it is iterated."""
-        texts = []
-        for start, end in zip(starts, ends, strict=True):
-            at = start - self._kept_start
-            if at < 0 or end > self._kept_start + len(self._kept):
-                self._file.seek(start)
-                self._kept = self._file.read(max(end - start, WINDOW))
-                self._kept_start, at = start, 0
-            texts.append(self._kept[at : at + end - start])
+        texts: list[bytes] = []
+        while len(texts) < len(starts):
+            first = last = len(texts)
+            while last + 1 < len(starts) and 0 <= starts[last + 1] - ends[last] < GAP:
+                last += 1
+            self._file.seek(starts[first])
+            span = self._file.read(ends[last] - starts[first])
+            texts += [span[starts[i] - starts[first] : ends[i] - starts[first]] for i in range(first, last + 1)]
         try:
             values: list[Any] = orjson.loads(b"[" + b",".join(texts) + b"]")
         except orjson.JSONDecodeError:
@@ -121,7 +122,7 @@ class JsonLists:
 
     def _name(self) -> str:
         match = _NAME.match(self._buffer, self._pos)
-        while match is None and len(self._buffer) - self._pos < WINDOW and self._more():
+        while match is None and len(self._buffer) - self._pos < MAX_NAME and self._more():
             match = _NAME.match(self._buffer, self._pos)
         if match is None:
             raise self._wrong("a name in quotes is missing")
@@ -140,6 +141,7 @@ class JsonLists:
         while True:
             if self._start + self._pos >= self._one_by_one:
                 yield from self._window(name, opening)
+                self._next()
             if opening == "{":
                 self._name()
                 self._next()
@@ -161,6 +163,7 @@ class JsonLists:
         cut = _CUT if opening == "[" else _CUT_NAMED
         cuts = [(match.start() + 1, match.end()) for match in cut.finditer(self._buffer, self._pos)]
         if not cuts:
+            yield from self._plain(name, opening)
             return
         start, place = self._start, self._pos
         text = self._buffer[place : cuts[-1][0]]
@@ -181,6 +184,23 @@ class JsonLists:
             yield name, start + place, start + end, value
             place = following
 
+    def _plain(self, name: str, opening: str) -> Iterator[Item]:
+        """As `_window` for entries that are no objects; of these the place isn't told, but -1."""
+        self._one_by_one = self._start + len(self._buffer)
+        for sign in (b"],", b","):
+            end = self._buffer.rfind(sign, self._pos)
+            if end < 0 or opening == "{":
+                continue
+            try:
+                values = orjson.loads(b"[%b]" % self._buffer[self._pos : end + len(sign) - 1])
+            except orjson.JSONDecodeError:
+                continue
+            if all(type(value) is not dict for value in values):
+                self._check_names(self._buffer[self._pos : end + len(sign) - 1], values)
+                self._pos = end + len(sign)
+                yield from ((name, -1, -1, value) for value in values)
+                return
+
     def _value(self) -> Any:
         """The value that begins here, whatever it is."""
         size = 2**12
@@ -190,6 +210,8 @@ class JsonLists:
             # Its end is found in bytes: as Latin-1 each is a character, and JSON's signs are what they are in UTF-8.
             text = self._buffer[self._pos : self._pos + size].decode("latin-1")
             whole = self._ended and self._pos + size >= len(self._buffer)
+            if size > 2**18 and text.count("[") + text.count("{") > MAX_LISTS:
+                raise self._wrong(f"an entry of more than {MAX_LISTS} lists")
             try:
                 end = _decode_one(text)[1]
             except RecursionError:
@@ -207,8 +229,6 @@ class JsonLists:
                 raise self._wrong(f"an entry of more than {MAX_ENTRY} bytes")
             size *= 4
         raw = self._buffer[self._pos : self._pos + end]
-        if raw.count(b"[") + raw.count(b"{") > MAX_LISTS:
-            raise self._wrong(f"an entry of more than {MAX_LISTS} lists")
         try:
             value = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -253,7 +273,7 @@ class JsonLists:
 
     def _more(self) -> bool:
         """Read on; what lies before the place is dropped."""
-        data = b"" if self._ended else self._file.read(WINDOW)
+        data = b"" if self._ended else self._file.read(max(WINDOW, len(self._buffer) - self._pos))
         self._ended = not data
         self._buffer, self._start, self._pos = self._buffer[self._pos :] + data, self._start + self._pos, 0
         return bool(data)

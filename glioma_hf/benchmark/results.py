@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from glioma_hf import __version__
 from glioma_hf.errors import InputError
 from glioma_hf.files import new_file
+from glioma_hf.jsonfile import parse_json
 from glioma_hf.metrics.intervals import Interval, ap_intervals
 from glioma_hf.metrics.matching import Counts
 from glioma_hf.metrics.scores import OverlapScores
@@ -156,7 +157,7 @@ def read_row(path: str | Path) -> ResultRow:
         reason = error.strerror if isinstance(error, OSError) else "it isn't text"
         raise InputError(f"{path} can't be read ({reason}); give a result.json of glioma-hf evaluate") from None
     try:
-        return ResultRow.model_validate_json(text)
+        row = ResultRow.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -165,3 +166,5 @@ def read_row(path: str | Path) -> ResultRow:
             f"{path} isn't a row of results ({place + ': ' if place else ''}{reason}); "
             "give a result.json of glioma-hf evaluate"
         ) from None
+    parse_json(text.encode(), str(path))  # a name twice, say
+    return row

@@ -14,6 +14,7 @@ from glioma_hf.data import statistics
 from glioma_hf.data.card import card
 from glioma_hf.data.features import ALL, CATEGORIES, instances_of, task_categories
 from glioma_hf.data.images import decode_image, to_uint8
+from glioma_hf.data.parquet import image_bytes, split_rows
 from glioma_hf.data.prepared import PROVENANCE, PreparedSplit, read_prepared
 from glioma_hf.data.sources import get_source
 from glioma_hf.data.sources.archive import check_relative
@@ -86,15 +87,14 @@ def _copy(folder: Path, name: str, out: Path) -> None:
 
 
 def _draw_preview(folder: Path, split: PreparedSplit) -> Image.Image:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(folder / split.files[0])
-    rows = (file.read_row_group(i).to_pylist()[0] for i in range(file.num_row_groups))
+    rows = split_rows(folder, split, str(folder), image=True)
     row = next((row for row in rows if row["objects"]), None)
     if row is None:
-        raise InputError(f"{folder}: {split.files[0]} holds no objects")
+        raise InputError(f"{folder}: {split.name} holds no objects, though it says so; prepare it again")
     instances = instances_of(row, ALL)
-    grey = to_uint8(decode_image(row["image"]["bytes"], row["file_name"]))
+    grey = to_uint8(decode_image(image_bytes(row, str(folder)), f"{folder}: {row['file_name']}"))
+    if grey.shape != instances.size:
+        raise InputError(f"{folder}: {row['file_name']} isn't of the size that its row says; prepare it again")
     shown = np.repeat(grey[..., None], 3, 2)
     cells = instances.select(np.isin(instances.categories, list(task_categories("cells"))))
     tint(shown, overlap_map(cells) >= 2, OVERLAP)  # somata and nuclei lie in their cells

@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ import numpy as np
 
 from glioma_hf.data.features import ALL, check_task, instances_of
 from glioma_hf.data.images import decode_image
+from glioma_hf.data.parquet import image_bytes, split_rows
 from glioma_hf.data.prepared import PreparedSplit, read_prepared
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.palette import category_word
-
-_COLUMNS = ["image_id", "file_name", "width", "height", "subset", "split", "objects", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,19 @@ def load_images(
         if not 1 <= number <= chosen.images:
             raise InputError(f"{where}: there is no {called} image {number}; choose one from 1 to {chosen.images}")
     images = []
-    for number, row in zip(numbers or count(1), _rows(folder, chosen, where, numbers, image=True), strict=False):
-        instances = instances_of(row, task)
+    for number, row in zip(numbers or count(1), split_rows(folder, chosen, where, numbers, image=True), strict=False):
+        instances = _named(row, where, task)
         if numbers is not None and not len(instances):
             what = {"cells": "cell", ALL: "object"}.get(task) or category_word(task)
             raise InputError(
                 f"{where}: {called} image {number} ({row['file_name']}) has no annotated {what}; choose another one"
             )
-        pixels = decode_image(row["image"]["bytes"], f"{where}: {row['file_name']}")
+        pixels = decode_image(image_bytes(row, where), f"{where}: {row['file_name']}")
+        if pixels.shape[:2] != instances.size:
+            raise InputError(
+                f"{where}: {row['file_name']} is said to be {row['width']} x {row['height']}, the image is "
+                f"{pixels.shape[1]} x {pixels.shape[0]}; prepare it again"
+            )
         images.append(LabelledImage(row["image_id"], row["file_name"], pixels, instances))
     return images
 
@@ -108,51 +111,13 @@ def annotated_rows(
     """
     splits = read_prepared(folder, name).splits if split is None else [find_split(folder, split, name)]
     for chosen in splits:
-        for row in _rows(folder, chosen, str(name or folder)):
-            yield row, instances_of(row, ALL)
+        for row in split_rows(folder, chosen, str(name or folder)):
+            yield row, _named(row, str(name or folder), ALL)
 
 
-def _rows(
-    folder: str | Path,
-    split: PreparedSplit,
-    where: str,
-    numbers: Sequence[int] | None = None,
-    image: bool = False,
-) -> Iterator[dict[str, Any]]:
-    """Rows of a split in order, or those of these numbers (from 1) in theirs; `image` adds the encoded one."""
-    columns = ["image", *_COLUMNS] if image else _COLUMNS
-    if numbers is None:
-        yield from (read(columns) for read in _row_readers(folder, split, where))
-        return
-    chosen = set(numbers)
-    readers = islice(_row_readers(folder, split, where), max(chosen, default=0))
-    rows = {number: read(columns) for number, read in enumerate(readers, start=1) if number in chosen}
-    yield from (rows[number] for number in numbers)
-
-
-def _row_readers(
-    folder: str | Path, split: PreparedSplit, where: str
-) -> Iterator[Callable[[list[str]], dict[str, Any]]]:
-    """For each row of a split in order what reads its columns: a row group of one of its files."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def read(file: pq.ParquetFile, group: int, columns: list[str]) -> dict[str, Any]:
-        try:
-            row: dict[str, Any] = file.read_row_group(group, columns).to_pylist()[0]
-        except (OSError, IndexError, pa.ArrowException):
-            raise broken from None
-        return row
-
-    number = 0
-    for name in split.files:
-        broken = InputError(f"{where}: {name} of {split.name} is missing or damaged; prepare it again")
-        try:
-            file = pq.ParquetFile(Path(folder) / name)
-        except (OSError, pa.ArrowException):
-            raise broken from None
-        for group in range(file.num_row_groups):
-            number += 1
-            yield partial(read, file, group)
-    if number != split.images:
-        raise InputError(f"{where}: {split.name} holds {number} images instead of {split.images}; prepare it again")
+def _named(row: dict[str, Any], where: str, task: str) -> Instances:
+    """`instances_of`, whose errors name the folder and the image."""
+    try:
+        return instances_of(row, task)
+    except InputError as error:
+        raise InputError(f"{where}: {row['file_name']}: {error}; prepare it again") from None

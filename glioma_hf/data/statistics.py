@@ -11,6 +11,7 @@ import numpy as np
 from glioma_hf.data.features import CATEGORIES, TASKS
 from glioma_hf.data.prepared import read_prepared
 from glioma_hf.data.splits import annotated_rows
+from glioma_hf.errors import InputError
 from glioma_hf.palette import CATEGORY_COLOURS, SERIES, hex_of
 from glioma_hf.plots import pyplot, save_figure
 from glioma_hf.progress import OnProgress, Progress, ignore
@@ -27,12 +28,16 @@ COLOURS = {name: hex_of(colour) for name, colour in CATEGORY_COLOURS.items()}
 def measure_objects(folder: str | Path, on_progress: OnProgress = ignore) -> DataFrame:
     """One row per object of a prepared data set: where it is from, its category by name, and its shape.
 
-    Images aren't read. Raises `InputError` where the folder is no prepared data set.
+    Images aren't read. Raises `InputError` where the folder is no prepared data set, holds other objects than it says,
+    or none at all.
     """
     import pandas as pd
 
     tables: list[DataFrame] = []
-    images = sum(split.images for split in read_prepared(folder).splits)
+    splits = read_prepared(folder).splits
+    images = sum(split.images for split in splits)
+    if not any(sum(split.objects.values()) for split in splits):
+        raise InputError(f"{folder}: its images have no objects, there is nothing to measure")
     for row, objects in annotated_rows(folder):
         table = shape_table(objects).drop(columns="score")
         table["category"] = [CATEGORIES[c] for c in table["category"]]
@@ -41,7 +46,12 @@ def measure_objects(folder: str | Path, on_progress: OnProgress = ignore) -> Dat
         tables.append(table)
         line = f"{row['subset']}/{row['split']}: {row['file_name']}, {len(table)} objects"
         on_progress(Progress(line, len(tables), images))
-    return pd.concat(tables, ignore_index=True)
+    measured = pd.concat(tables, ignore_index=True)
+    for name in CATEGORIES:
+        said = sum(split.objects.get(name, 0) for split in splits)
+        if (count := int((measured.category == name).sum())) != said:
+            raise InputError(f"{folder}: it holds {count} objects of {name} instead of {said}; prepare it again")
+    return measured
 
 
 def overview(folder: str | Path) -> list[dict[str, Any]]:

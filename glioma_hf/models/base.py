@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
+from glioma_hf.jsonfile import read_checked
 from glioma_hf.progress import OnProgress, ignore
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class Family:
         known = self.recipe_names()
         path = self.recipes / f"{name}.json" if name in known else Path(name)
         try:
-            return self.recipe.model_validate_json(path.read_text(encoding="utf-8"))
+            return self.recipe.model_validate_json(read_checked(path))
         except OSError:
             raise InputError(f"the recipe {name!r} isn't known; it is {', '.join(known)} or a JSON file") from None
         except ValueError as error:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from glioma_hf import hub
 from glioma_hf.errors import InputError
 from glioma_hf.files import new_file
+from glioma_hf.jsonfile import read_checked
 from glioma_hf.models import EMBEDDED, get_family
 from glioma_hf.models.base import Family, Segmenter
 
@@ -204,7 +205,7 @@ class ModelFolder:
     def _read(self, name: str, kind: type[Any]) -> Any:
         path = self.path / name
         try:
-            return kind.model_validate_json(path.read_text(encoding="utf-8"))
+            return kind.model_validate_json(read_checked(path))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
 
@@ -229,7 +230,7 @@ def find_saved(name: str | Path) -> ModelFolder | None:
 def read_settings(family: Family, path: Path) -> Any:
     """Settings of a family's segmenters from a file. Raises `InputError` that names it where it isn't one."""
     try:
-        return family.settings.model_validate_json(path.read_text(encoding="utf-8"))
+        return family.settings.model_validate_json(read_checked(path))
     except OSError as error:
         raise InputError(f"{path}: the thresholds can't be read ({error.strerror})") from None
     except ValueError as error:

@@ -15,6 +15,8 @@ from viewer import viewer
 
 from glioma_hf import Instances
 from glioma_hf.data.features import ALL, CATEGORIES, instances_of, named_categories
+from glioma_hf.data.images import decode_image
+from glioma_hf.data.parquet import image_bytes
 from glioma_hf.palette import CATEGORY_WORDS
 from glioma_hf.shape import shape_table
 
@@ -43,11 +45,14 @@ class Library:
         """Rows by "part/split"; nothing is downloaded or opened before it is asked for."""
         if not self.name:
             return {}
-        from datasets import get_dataset_config_names, load_dataset
+        from datasets import Image, get_dataset_config_names, load_dataset
 
+        encoded = Image(decode=False)  # decoding would follow a path or an address in place of an image
         configs = [c for c in get_dataset_config_names(self.name) if c != "default"] or ["default"]
         return {
-            f"{config}/{split}": rows for config in configs for split, rows in load_dataset(self.name, config).items()
+            f"{config}/{split}": rows.cast_column("image", encoded)
+            for config in configs
+            for split, rows in load_dataset(self.name, config).items()
         }
 
     def parts(self) -> list[str]:
@@ -72,7 +77,8 @@ class Library:
         if part == SYNTHETIC:
             return sample(SAMPLES[number])
         row = self.splits[part][number]
-        return np.asarray(row["image"]), numbered(instances_of(row, ALL))
+        pixels = decode_image(image_bytes(row, part), row["file_name"])
+        return pixels, numbered(instances_of(row, ALL))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019  (there is one library, as long as the page)
     def measures(self, part: str) -> pd.DataFrame:

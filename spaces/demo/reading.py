@@ -21,6 +21,7 @@ from glioma_hf.data.exports import read_rois
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import read_image
 from glioma_hf.data.sources.coco import check_coco
+from glioma_hf.jsonfile import parse_json
 from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.scores import OverlapScores, shown
 from glioma_hf.metrics.scoring_options import ScoringOptions
@@ -29,6 +30,7 @@ from glioma_hf.progress import OnProgress
 from glioma_hf.workflows.outputs import results, write_instances
 
 MOST_TAUGHT = 2**12  # pixels of a side of an image taught on from the page
+MOST_OUTLINES = 32 * 2**20  # bytes of JSON with the outlines of one image
 MOST_CHOICES = 500  # images of a pair of files that can be looked at
 ENDS = ("_coco.json", "_shapes.csv", "_rois.zip", "_labels.tif", "_overlay.png")
 OUTCOMES = {kind: hex_of(colour) for kind, colour in OUTCOME_COLOURS.items()}
@@ -98,8 +100,8 @@ def read_outlines(path: str, size: tuple[int, int]) -> Instances:
     if data[:2] == b"PK":
         return read_rois(data, size, name)
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(data, name, MOST_OUTLINES)
+    except InputError as error:
         raise InputError(f"{name} is neither COCO JSON nor a zip of ImageJ regions ({error})") from None
     if isinstance(content, dict):
         content = check_coco(content, name)["annotations"]

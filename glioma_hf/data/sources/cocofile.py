@@ -115,13 +115,14 @@ class CocoFile:
     def _add(self, name: str, number: int, entry: Any, start: int, end: int) -> None:
         if type(entry) is not dict:
             raise self._unusable(name, number, "image_id" if name == "" else "id")
-        image = id_of(entry.get("image_id"))
+        key, image = id_of(entry.get("id")), id_of(entry.get("image_id"))
+        if name and key is None:
+            raise self._unusable(name, number, "id")
         if image is None:
             raise self._unusable(name, number, "image_id")
-        if name:
-            key = id_of(entry.get("id"))
-            if key is None or id_of(entry.get("category_id")) is None:
-                raise self._unusable(name, number, "id" if key is None else "category_id")
+        if name and key is not None:
+            if id_of(entry.get("category_id")) is None:
+                raise self._unusable(name, number, "category_id")
             if isinstance(key, str):
                 self.renumbered, key = True, hash(key)
             self._ids.append(key)

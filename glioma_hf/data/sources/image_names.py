@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -80,11 +80,11 @@ class ImageNames:
         return [member for member in candidates if self.rank(member) == first]
 
     def _nearest(self, wanted: PurePosixPath) -> str:
-        names = {PurePosixPath(member).name: member for member in self.members}
-        near = difflib.get_close_matches(FORMS[-1](wanted.name), map(FORMS[-1], names), 1, 0.5)
-        likest: Iterable[str] = (member for name, member in names.items() if near and FORMS[-1](name) == near[0])
-        found = next(iter(likest), None)
-        return f"; the likest there is {found}" if found else ""
+        names = {FORMS[-1](PurePosixPath(member).name): member for member in reversed(self.members)}
+        near = difflib.get_close_matches(FORMS[-1](wanted.name), names, 1, 0.5)
+        if near:
+            return f"; the likest there is {names[near[0]]}"
+        return f"; there are {', '.join(self.members[:3])} ..." if self.members else "; there are no images in it"
 
 
 def _without_root(name: str) -> str:

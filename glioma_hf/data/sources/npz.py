@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from glioma_hf.data.images import MAX_PIXELS
+from glioma_hf.data.sources.zip_member import MemberStream, member_name, open_zip
 from glioma_hf.errors import InputError
+
+MAX_ARRAY_BYTES = 2**40  # read image by image
+MAX_HEADER = 10_000  # bytes, as NumPy itself allows
+MAX_IMAGE_BYTES = 2**31
 
 
 class NpzArray:
@@ -23,20 +27,23 @@ class NpzArray:
         dtype: of its values.
     """
 
-    def __init__(self, stream: IO[bytes], where: str):
+    def __init__(self, stream: MemberStream, where: str):
         self._stream, self._where = stream, where
-        try:
-            version = np.lib.format.read_magic(stream)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            self.shape, fortran, self.dtype = reader(stream)
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, OSError) as error:
-            raise InputError(f"{where}: not a readable array ({error}); get the file again") from None
-        if fortran or self.dtype.kind not in "buif" or len(self.shape) not in (3, 4):
+        self.shape, fortran, self.dtype = _header(stream, where)
+        if (
+            fortran
+            or self.dtype.kind not in "buif"
+            or len(self.shape) not in (3, 4)
+            or min(self.shape[1:]) < 1
+            or self.shape[0] < 0
+        ):
             raise InputError(
                 f"{where}: an array of images (N, H, W[, C]) of numbers is needed, this one is {self.dtype} "
-                f"of shape {self.shape}; pickled objects are never read"
+                f"of shape {self.shape}{', its axes the other way round' if fortran else ''}; pickled objects are "
+                "never read"
             )
-        if np.prod(self.shape[1:], dtype=float) > MAX_PIXELS:
+        pixels = np.prod(self.shape[1:], dtype=float)
+        if pixels > MAX_PIXELS or pixels * self.dtype.itemsize > MAX_IMAGE_BYTES:
             raise InputError(f"{where}: images of {self.shape[1:]} are more than {MAX_PIXELS} pixels")
 
     def images(self, start: int = 0) -> Iterator[np.ndarray]:
@@ -44,10 +51,7 @@ class NpzArray:
         shape = (*self.shape[1:], 1) if len(self.shape) == 3 else self.shape[1:]
         size = int(np.prod(shape)) * self.dtype.itemsize
         for number in range(self.shape[0]):
-            try:
-                data = self._stream.read(size)
-            except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
-                raise InputError(f"{self._where}: damaged at image {number} ({error}); get the file again") from None
+            data = self._stream.read(size)
             if len(data) != size:
                 raise InputError(f"{self._where}: ends at image {number} of {self.shape[0]}; get the file again")
             if number >= start:
@@ -56,21 +60,46 @@ class NpzArray:
 
 @contextmanager
 def open_npz(path: Path, *names: str) -> Iterator[list[NpzArray]]:
-    """The arrays of these names, to be read side by side. Raises `InputError` where one is missing."""
+    """The arrays of these names, to be read side by side. Raises `InputError` where one is missing, or is twice."""
+    with open_zip(path, str(path), "npz file") as file:
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in file.infolist():
+            name = member_name(info).removesuffix(".npy")
+            if name in members:
+                raise InputError(f"{path}: the array {name!r} is in it twice; keep one")
+            members[name] = info
+        for name in names:
+            if name not in members:
+                known = ", ".join(sorted(members)[:20])
+                raise InputError(f"{path}: no array {name!r} in it (it has {known})")
+        arrays = []
+        for name in names:
+            where = f"{path}: {name}"
+            arrays.append(NpzArray(MemberStream(file, members[name], where, MAX_ARRAY_BYTES), where))
+        counts = {array.shape[0] for array in arrays}
+        if len(counts) > 1:
+            raise InputError(f"{path}: {' and '.join(names)} hold different numbers of images: {counts}")
+        yield arrays
+
+
+def _header(stream: MemberStream, where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type of an array, from the first bytes of its file."""
     try:
-        with zipfile.ZipFile(path) as file:
-            known = {member.filename.removesuffix(".npy") for member in file.infolist()}
-            for name in names:
-                if name not in known:
-                    raise InputError(f"{path}: no array {name!r} in it (it has {', '.join(sorted(known))})")
-            streams: list[Any] = [file.open(f"{name}.npy") for name in names]
-            arrays = [NpzArray(stream, f"{path}: {name}") for stream, name in zip(streams, names, strict=True)]
-            counts = {array.shape[0] for array in arrays}
-            if len(counts) > 1:
-                raise InputError(f"{path}: {' and '.join(names)} hold different numbers of images: {counts}")
-            yield arrays
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path}: not a whole npz file ({error}); get it again") from None
+        start = stream.read(min(8, stream.size))
+        version = np.lib.format.read_magic(io.BytesIO(start))
+        width = 2 if version == (1, 0) else 4
+        length = stream.read(width)
+        if int.from_bytes(length, "little") > MAX_HEADER:
+            raise InputError(f"{where}: not a readable array (its header is too long); get the file again")
+        header = io.BytesIO(length + stream.read(int.from_bytes(length, "little")))
+        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = reader(header)
+    except InputError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
+        said = " ".join(str(error).split())[:100]
+        raise InputError(f"{where}: not a readable array ({said}); get the file again") from None
+    return tuple(int(side) for side in shape), fortran, dtype
 
 
 def whole_labels(labels: np.ndarray, where: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from glioma_hf.errors import InputError
+from glioma_hf.jsonfile import read_checked
 
 CODE = ("quantization_config", "auto_map", "custom_pipelines", "compression_config")  # what libraries act upon
 ATTENTION = (None, "eager", "sdpa")  # any other name may be fetched and run
@@ -68,8 +69,8 @@ def read_adapter_config(folder: Path, targets: str, heads: tuple[str, ...]) -> L
     """
     path = folder / "adapter_config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_checked(path))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({error}); get the adapter again") from None
     if not isinstance(content, dict) or content.get("peft_type") != "LORA":
         raise InputError(f"{path}: not the config of a LoRA adapter")
