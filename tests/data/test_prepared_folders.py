@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+pytest.importorskip("matplotlib", reason="one of the doors tried draws figures")
+
 from glioma_hf import InputError
 from glioma_hf.benchmark.scoring_files import read_references
 from glioma_hf.data.prepared import PROVENANCE, read_prepared
