@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -88,7 +89,7 @@ def mutate(rng: random.Random, data: bytes) -> bytes:
         while isinstance(place, dict | list) and place:
             key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
             if rng.random() < 0.4 or not isinstance(place[key], dict | list):
-                place[key] = rng.choice(VALUES)
+                place[key] = copy.deepcopy(rng.choice(VALUES))
                 break
             place = place[key]
     text = json.dumps(content, ensure_ascii=rng.random() < 0.5, indent=rng.choice((None, 1)))
