@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from glioma_hf import __version__
@@ -90,13 +91,11 @@ def _write_split(
     if whole:
         return split
     before = repairs.counts.copy()
-    rows_left = source.read_rows(archive, origin, repairs, split.images)
-    for rows in _files(rows_left, split.name, split.images, on_progress):
+    rows = _told(source.read_rows(archive, origin, repairs, split.images), split.name, split.images, on_progress)
+    while (first := next(rows, None)) is not None:
         file = parts.file(stem, len(split.checksums))
-        _write_parquet(file, rows, source.categories)
-        objects = Counter(CATEGORIES[item["category"]] for row in rows for item in row["objects"])
-        ignored = sum(len(row["ignored"]) for row in rows)
-        note = Note(len(rows), dict(objects), ignored, dict(repairs.counts - before), checksum(file))
+        images, objects, ignored = _write_parquet(file, chain([first], rows), source.categories)
+        note = Note(images, dict(objects), ignored, dict(repairs.counts - before), checksum(file))
         before = repairs.counts.copy()
         parts.note(file, note)
         _add(split, note)
@@ -117,27 +116,25 @@ def _add(split: PreparedSplit, note: Note) -> None:
         split.objects[name] += count
 
 
-def _files(rows: Iterable[Row], name: str, number: int, on_progress: OnProgress) -> Iterator[list[Row]]:
-    """The rows of one file at a time; tells of each row, counting on from `number`."""
-    group: list[Row] = []
-    size = 0
+def _told(rows: Iterable[Row], name: str, number: int, on_progress: OnProgress) -> Iterator[Row]:
+    """The rows; tells of each, counting on from `number`."""
     for count, row in enumerate(rows, start=number + 1):
         on_progress(Progress(f"{name} {count}: {row['file_name']}, {len(row['objects'])} objects", count))
-        group.append(row)
-        size += len(row["image"]["bytes"])
-        if size >= IMAGE_BYTES_PER_FILE:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+        yield row
 
 
-def _write_parquet(path: Path, rows: list[Row], categories: Sequence[str]) -> None:
-    """Without the metadata of `datasets` in the schema: releases before 4 can't read that of later ones."""
+def _write_parquet(path: Path, rows: Iterable[Row], categories: Sequence[str]) -> tuple[int, Counter[str], int]:
+    """Write rows until the file is full; one is held at a time.
+
+    Without the metadata of `datasets` in the schema: releases before 4 can't read that of later ones. Returns the
+    numbers of images, objects by category and ignored regions.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = features(categories).arrow_schema.remove_metadata()
+    images = size = ignored = 0
+    objects: Counter[str] = Counter()
     with (
         new_file(path) as partial,
         partial.open("wb") as file,  # pyarrow knows names in UTF-8 alone
@@ -145,3 +142,10 @@ def _write_parquet(path: Path, rows: list[Row], categories: Sequence[str]) -> No
     ):
         for row in rows:
             writer.write_table(pa.Table.from_pylist([row], schema))
+            images += 1
+            ignored += len(row["ignored"])
+            objects.update(CATEGORIES[item["category"]] for item in row["objects"])
+            size += len(row["image"]["bytes"])
+            if size >= IMAGE_BYTES_PER_FILE:
+                break
+    return images, objects, ignored
