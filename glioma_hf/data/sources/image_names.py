@@ -80,11 +80,12 @@ class ImageNames:
         return [member for member in candidates if self.rank(member) == first]
 
     def _nearest(self, wanted: PurePosixPath) -> str:
-        names = {FORMS[-1](PurePosixPath(member).name): member for member in reversed(self.members)}
+        listed = self.members or self.archive.names  # a name may have lost its ending
+        names = {FORMS[-1](PurePosixPath(member).name): member for member in reversed(listed)}
         near = difflib.get_close_matches(FORMS[-1](wanted.name), names, 1, 0.5)
         if near:
             return f"; the likest there is {names[near[0]]}"
-        return f"; there are {', '.join(self.members[:3])} ..." if self.members else "; there are no images in it"
+        return f"; there are {', '.join(listed[:3])} ..."
 
 
 def _without_root(name: str) -> str:
