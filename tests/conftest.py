@@ -66,9 +66,19 @@ def folder(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all that the README tells people to run has been run; tests read it and change nothing."""
-    path = tmp_path_factory.mktemp("readme")
-    run_readme(path)
+    """A folder in which all that the README tells people to run has been run; tests read it and change nothing.
+
+    Of several processes of tests the first that wants it runs it, the others wait for it.
+    """
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "readme"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            work = tmp_path_factory.mktemp("readme_run")
+            run_readme(work)
+            path.symlink_to(work)
     return path
 
 

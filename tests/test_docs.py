@@ -116,6 +116,8 @@ def test_every_public_name_is_told(site):
     page = (site / "reference" / "api.html").read_text("utf-8")
     for name in glioma_hf.__all__:
         assert re.search(rf'<h3 id="glioma_hf[\w.]*\.{name}"', page), name
+    for page in (site / "reference").glob("*.html"):  # "a, b: what both are" is an entry for each
+        assert not re.search(r"<code>(<span[^>]*>)?\w+,<", page.read_text("utf-8")), page.name
 
 
 def test_every_extra_of_the_metric_is_told():
