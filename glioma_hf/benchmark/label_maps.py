@@ -12,13 +12,14 @@ from glioma_hf.instances import Instances
 
 def read_folder(folder: Path) -> dict[str, tuple[str, Instances]]:
     """(file name, objects) by image name. Raises `InputError` as `scoring_files.read_label_maps`."""
-    from glioma_hf.data.images import decode_labels
+    from glioma_hf.data.images import is_litter
+    from glioma_hf.data.label_maps import decode_labels
 
     try:
         files = [
             file
             for file in sorted(folder.iterdir())
-            if file.suffix.lower() in (".tif", ".tiff", ".png") and not file.name.startswith(".")
+            if file.suffix.lower() in (".tif", ".tiff", ".png") and not is_litter(file.name)
         ]
     except OSError as error:
         raise InputError(f"{folder}: can't be read ({error.strerror}); give a folder of label maps") from None

@@ -17,17 +17,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from glioma_hf.data.crop_rows import CropRow
 from glioma_hf.data.features import check_task_of_rows, task_categories
 from glioma_hf.data.sources.rows import BOX_MARGIN
-from glioma_hf.data.windows import ArrayReader, WindowReader
 from glioma_hf.extras import missing_libraries_named
-from glioma_hf.instances import Instances
-from glioma_hf.rle import BoxMask
 
 with missing_libraries_named():
     import torch
@@ -36,96 +33,9 @@ with missing_libraries_named():
     from torch.utils.data import IterableDataset, get_worker_info
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 Item = tuple[Tensor, dict[str, Any]]
-
-
-@dataclass
-class CropRow:
-    """One image with its objects, from which crops are cut.
-
-    Attributes:
-        size: (height, width).
-        reader: of windows of the image.
-        ids, categories: int64 (N,).
-        boxes: float64 (N, 4), x, y, width, height.
-        segmentations: by position, the polygons of an object, each x0, y0, x1, y1 ...
-    """
-
-    image_id: int
-    size: tuple[int, int]
-    reader: WindowReader | ArrayReader
-    ids: np.ndarray
-    categories: np.ndarray
-    boxes: np.ndarray
-    segmentations: Any
-
-    def __post_init__(self) -> None:
-        self._masks: dict[int, BoxMask] = {}
-
-    @classmethod
-    def from_table(cls, table: pa.Table) -> CropRow:
-        """From an Arrow table of one row, without a copy of it."""
-        row = {name: table.column(name).chunk(0) for name in ("image_id", "file_name", "height", "width")}
-        objects = table.column("objects").chunk(0).flatten()
-        data = _first_value(table.column("image").chunk(0).field("bytes"))
-        return cls(
-            image_id=row["image_id"][0].as_py(),
-            size=(row["height"][0].as_py(), row["width"][0].as_py()),
-            reader=WindowReader(data, row["file_name"][0].as_py()),
-            ids=objects.field("id").to_numpy(),
-            categories=objects.field("category").to_numpy(),
-            boxes=objects.field("bbox").flatten().to_numpy(zero_copy_only=False).reshape(-1, 4),
-            segmentations=_MappedPolygons(objects.field("segmentation")),
-        )
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> CropRow:
-        """From a row as `datasets` gives it, streamed ones among them, or as a source's `read_rows` does."""
-        image, objects = row["image"], row["objects"]
-        encoded = isinstance(image, Mapping)
-        return cls(
-            image_id=row["image_id"],
-            size=(row["height"], row["width"]),
-            reader=WindowReader(image["bytes"], row["file_name"]) if encoded else ArrayReader(np.asarray(image)),
-            ids=np.array([o["id"] for o in objects], np.int64),
-            categories=np.array([o["category"] for o in objects], np.int64),
-            boxes=np.array([o["bbox"] for o in objects], np.float64).reshape(-1, 4),
-            segmentations=[o["segmentation"] for o in objects],
-        )
-
-    def box_masks(self, indices: Sequence[int]) -> list[BoxMask]:
-        """Objects as (mask of their box, (top, left)), rasterised when first asked for."""
-        missing = [i for i in indices if i not in self._masks]
-        made = Instances.from_polygons([self.segmentations[i] for i in missing], self.size).box_masks()
-        self._masks.update(zip(missing, made, strict=True))
-        return [self._masks[i] for i in indices]
-
-
-def _first_value(column: pa.Array) -> memoryview:
-    """The first value of a column of bytes as Arrow holds it; as a scalar it would be copied."""
-    import pyarrow as pa
-
-    wide = pa.types.is_large_binary(column.type)
-    _, offsets, data = column.buffers()
-    start, end = np.frombuffer(offsets, np.int64 if wide else np.int32)[column.offset : column.offset + 2].tolist()
-    return memoryview(data)[start:end]
-
-
-class _MappedPolygons:
-    """The column `segmentation` of one row: polygons as views of Arrow's memory."""
-
-    def __init__(self, column: pa.Array):
-        polygons = column.values
-        # Object i has the polygons parts[i] ... parts[i + 1], polygon j the coordinates ends[j] ... ends[j + 1].
-        self._parts, self._ends = column.offsets.to_numpy(), polygons.offsets.to_numpy()
-        self._coordinates = polygons.values.to_numpy()
-
-    def __getitem__(self, index: int) -> list[np.ndarray]:
-        ends = self._ends[self._parts[index] : self._parts[index + 1] + 1]
-        return [self._coordinates[a:b] for a, b in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -274,8 +184,10 @@ class CellCrops(TorchDataset):
 class CropStream(IterableDataset):
     """Random crops of rows that come one after the other: streamed ones, or straight from an archive.
 
-    Each of several workers takes every n-th row. Of rows from `load_dataset(..., streaming=True)` leave the
-    images encoded (`.cast_column("image", Image(decode=False))`), so that only windows are decoded.
+    Each row is seen once an epoch, however many workers the loader has: a streamed data set shares its files out
+    among them by itself, of other rows each worker takes every n-th. Which crop of an image comes depends on `seed`,
+    the epoch (`set_epoch`) and the image's id alone. Of rows from `load_dataset(..., streaming=True)` leave the images
+    encoded (`.cast_column("image", Image(decode=False))`), so that only windows are decoded.
 
     Args:
         rows: iterated anew in each epoch, so not a generator itself where there are several.
@@ -285,16 +197,33 @@ class CropStream(IterableDataset):
         self, rows: Iterable[Mapping[str, Any]], cropper: Cropper | None = None, per_image: int = 1, seed: int = 0
     ):
         self.rows, self.cropper, self.per_image, self.seed = rows, cropper or Cropper(), per_image, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other crops for another epoch, and another order of shuffled streams."""
+        self.epoch = epoch
+        if hasattr(self.rows, "set_epoch"):
+            self.rows.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Item]:
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for index, row in enumerate(self.rows):
-            if index % workers == number:
-                rng = np.random.default_rng((self.seed, index))
+        # As they are stored: what formats make of images and objects would only have to be undone.
+        rows = self.rows.with_format(None) if hasattr(self.rows, "with_format") else self.rows
+        shared_out = _shares_itself_out(rows)
+        for index, row in enumerate(rows):
+            if shared_out or index % workers == number:
                 opened = CropRow.from_row(row)
+                rng = np.random.default_rng((self.seed, self.epoch, abs(opened.image_id)))
                 for _ in range(self.per_image):
                     yield self.cropper.random(opened, rng)
+
+
+def _shares_itself_out(rows: Any) -> bool:
+    """Whether rows give each worker its part: streamed ones of `datasets` do, once they know that torch is there."""
+    import datasets
+
+    return isinstance(rows, datasets.IterableDataset) and isinstance(rows, IterableDataset)
 
 
 def collate(items: Sequence[Item]) -> tuple[Tensor, list[dict[str, Any]]]:

@@ -1,77 +1,195 @@
-"""Opening microscope images from files nobody vouches for."""
+"""Opening microscope images from files nobody vouches for: one reader for all that opens images here.
+
+What an image's pixels are doesn't depend on who asks: `decode_image`, windows (`WindowReader`), rows that `datasets`
+decoded (`pixels_of`), `prepare`, `predict` and the page give the same. That is
+
+- the picture as viewers show it: orientation tags are applied (see `orientation`), MinIsWhite is inverted, CMYK
+  and palettes become RGB, 1 bit becomes 0 and 255, fewer than 8 bits are stretched to 8;
+- all levels: 9 to 16 bits are uint16 as stored, whole numbers of more bits too where they fit;
+- without alpha;
+- one image a file: stacks are refused with the number of pages, of a pyramid it is the one in full size.
+"""
 
 from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
+from glioma_hf.data.jpeg import lacks_rows
+from glioma_hf.data.orientation import turn, turn_size
+from glioma_hf.data.png import SIGNATURE, PngImage
+from glioma_hf.data.tiff import MOST_BYTES, SIGNATURES, TiffImage
 from glioma_hf.errors import InputError
 from glioma_hf.instances import MAX_PIXELS
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
-_DIRECT_MODES = ("L", "RGB", "I;16", "I;16B", "I;16L", "I", "F")
+_FORMATS = "TIFF, PNG, JPEG or BMP"
+_LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
+# What else people give, by how it begins.
+_OTHERS = {
+    b"GIF8": "a GIF",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000",
+    b"\xff\x4f\xff\x51": "a JPEG 2000",
+    b"\0\0\0\x0cJXL ": "a JPEG XL",
+    b"%PDF": "a PDF",
+    b"8BPS": "a Photoshop file",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"ZISRAWFILE": "a CZI",
+    b"\xda\xce\xbe\x0a": "an ND2",
+    b"<svg": "an SVG",
+    b"<html": "an HTML page",
+    b"<!DOCTYPE": "an HTML page",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the image",
+}
+# Of TIFF that isn't read here, what Pillow decodes with 8 bits: CCITT, JPEG of the old kind, WebP; YCbCr and Lab.
+_BY_PILLOW = ((2, 3, 4, 6, 50001), (6, 8))
+
+
+class _PillowImage:
+    """An image that Pillow decodes: JPEG and BMP, and what is rare among TIFF."""
+
+    def __init__(self, data: bytes, name: str, kind: str, problem: str = ""):
+        self._data, self._name = data, name
+        self._problem = problem and f"{name}: {problem}"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._image = Image.open(io.BytesIO(data), formats=(kind,))
+                frames = getattr(self._image, "n_frames", 1) if kind != "TIFF" else 1
+                # Pillow turns a TIFF by itself.
+                value = 1 if kind == "TIFF" else self._image.getexif().get(274, 1)
+        except Image.DecompressionBombError:
+            raise InputError(f"{name}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels; crop the image") from None
+        except Exception as error:  # what a damaged header leads to can't be listed
+            raise InputError(self._problem or f"{name}: a damaged {kind} ({error}); save it again") from None
+        self.size, self.orientation = self._image.size, value if value in range(1, 9) else 1
+        if self.size[0] * self.size[1] > MAX_PIXELS:
+            raise InputError(
+                f"{name}: {self.size[0]} x {self.size[1]} is more than {MAX_PIXELS} pixels; crop the image"
+            )
+        if frames > 1:
+            raise InputError(f"{name}: {frames} pages in one image; save the one to use on its own")
+
+    def pixels(self) -> np.ndarray:
+        """Grey (H, W) or colour (H, W, 3)."""
+        try:
+            self._image.load()
+            stored = np.asarray(self._image)
+            cut = self._image.format in ("JPEG", "MPO") and lacks_rows(
+                self._data, stored, lambda data: np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)))
+            )
+        except MemoryError:
+            raise InputError(f"{self._name}: its pixels don't fit the memory; crop the image") from None
+        except Exception as error:  # libraries raise errors of their own
+            raise InputError(self._problem or f"{self._name}: the image is damaged ({error}); save it again") from None
+        if cut:
+            raise InputError(f"{self._name}: the image is damaged (its last rows are missing); save it again")
+        return stored if self._image.mode in ("L", "RGB") else pixels_of(self._image, self._name)
+
+
+EncodedImage = TiffImage | PngImage | _PillowImage
+
+
+def open_encoded(data: bytes | memoryview, name: str) -> EncodedImage:
+    """An encoded image, by its first bytes; only its header is read. Raises `InputError` as `decode_image` does."""
+    if not data:
+        raise InputError(f"{name}: the file is empty; give a TIFF, PNG, JPEG or BMP image")
+    if bytes(data[:4]) in SIGNATURES:
+        image = TiffImage(data, name)
+        problem = image.problem()
+        compressions, photometrics = _BY_PILLOW
+        rare = image.compression in compressions or image.photometric in photometrics
+        if not (problem and rare and image.page.bitspersample in (1, 8)):
+            return image
+        return _PillowImage(bytes(data), name, "TIFF", problem)
+    data = bytes(data)
+    if data[:8] == SIGNATURE:
+        return PngImage(data, name)
+    kind = "JPEG" if data[:3] == b"\xff\xd8\xff" else "BMP" if data[:2] == b"BM" else ""
+    if kind:
+        return _PillowImage(data, name, kind)
+    start = bytes(data[:64]).lstrip()
+    other = next((said for begin, said in _OTHERS.items() if start.startswith(begin)), "")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        other = "a WebP"
+    if data[4:8] == b"ftyp":
+        other = "a HEIC, AVIF or video file"
+    raise InputError(f"{name}: {other or 'not a readable image'}; give {_FORMATS}")
 
 
 def image_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of an encoded image, from its header alone. Raises `InputError` that names it."""
-    with _open(data, name) as image:
-        return image.size
+    """(width, height) of an encoded image as shown, from its header alone. Raises `InputError` that names it."""
+    image = open_encoded(data, name)
+    return turn_size(image.size, image.orientation)
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Pixels of an encoded image: uint8 or uint16, (H, W) or (H, W, 3).
+    """Pixels of an encoded image: uint8 or uint16, (H, W) or (H, W, 3); see the module.
 
-    8 and 16 bit, grey, palette and colour (alpha is dropped), TIFF, PNG, JPEG and BMP. Raises `InputError`
-    that names the image for anything else, several pages and broken files among them.
+    TIFF (also BigTIFF; tiles, strips, planes apart; uncompressed, LZW, deflate, Zstandard, LZMA, PackBits, JPEG),
+    PNG, JPEG and BMP. Raises `InputError` that names the image and what is in the way: floating-point, negative
+    or too large numbers, several pages, several channels that aren't colours, damage, rows that are missing.
     """
-    with _open(data, name) as image:
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{name}: the image is damaged ({error}); save it again") from None
-        if image.mode == "RGB" and _bits(image, data) == 16:
-            return _decode_deep_colour(data, image.format or "", name)
-        pixels = np.asarray(image if image.mode in _DIRECT_MODES else image.convert("RGB"))
-    if pixels.dtype.kind == "f":
-        raise InputError(f"{name}: floating-point pixels; save the image with 8 or 16 bits")
-    if pixels.dtype == np.int32:
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise InputError(f"{name}: 32-bit pixels; save the image with 8 or 16 bits")
-        pixels = pixels.astype(np.uint16)
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-
-
-def decode_labels(data: bytes, name: str) -> np.ndarray:
-    """A label map of 8, 16 or 32 bits, int64 (H, W). Raises `InputError` that names it for anything else."""
-    with _open(data, name) as image:
-        try:
-            labels = np.asarray(image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{name}: the label map is damaged ({error}); save it again") from None
-    if labels.ndim != 2 or labels.dtype.kind == "f":
-        raise InputError(
-            f"{name}: a label map has one channel of whole numbers, this one is {labels.dtype} of shape {labels.shape}"
-        )
-    labels = labels.view(np.uint32) if labels.dtype == np.int32 else labels  # Pillow reads 32 bits as signed
-    return labels.astype(np.int64)
+    image = open_encoded(data, name)
+    return turn(whole_levels(image.pixels(), name), image.orientation)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """`decode_image` of a file, or the floating-point pixels of a TIFF. Raises `InputError` where it can't be read.
+    """`decode_image` of a file, or the floating-point pixels of a TIFF as float32, (H, W) or (H, W, 3).
 
     A data set has no floating-point images (`decode_image` refuses them); an image to be segmented may be one.
+    Raises `InputError` where it can't be read.
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: {'a folder' if path.is_dir() else 'not a file'}; give an image file")
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size} bytes, more than {MOST_BYTES}; crop the image")
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}); give an image file") from None
-    pixels = _decode_float_tiff(data, str(path))
-    return decode_image(data, str(path)) if pixels is None else pixels
+    image = open_encoded(data, str(path))
+    pixels = image.pixels()
+    if pixels.dtype.kind != "f":
+        return turn(whole_levels(pixels, str(path)), image.orientation)
+    with np.errstate(over="ignore"):
+        floats = pixels.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise InputError(f"{path}: it has pixels that are no numbers; replace them and save the image again")
+    return turn(floats, image.orientation)
+
+
+def pixels_of(image: Image.Image, name: str = "the image") -> np.ndarray:
+    """Pixels of an image that Pillow decoded, such as `row["image"]`, in the form that `decode_image` gives."""
+    if image.mode in ("L", "RGB"):
+        return np.asarray(image)
+    if image.mode.startswith(("I", "F")):
+        return whole_levels(np.asarray(image), name)
+    if image.mode in ("1", "LA"):
+        return np.asarray(image.convert("L"))
+    return np.asarray(image.convert("RGB"))
+
+
+def whole_levels(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Pixels as uint8 or uint16 of native byte order. Raises `InputError` for others than whole numbers to 65535."""
+    if pixels.dtype.kind == "f":
+        raise InputError(f"{name}: floating-point pixels; save the image with 8 or 16 bits")
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    low, high = (int(pixels.min()), int(pixels.max())) if pixels.size else (0, 0)
+    if low < 0:
+        raise InputError(f"{name}: negative pixels (down to {low}); add what makes them 0 and more, and save it again")
+    if high > 65535:
+        raise InputError(f"{name}: pixels up to {high}; save the image with 8 or 16 bits")
+    return pixels.astype(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -83,62 +201,12 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255, np.uint8)
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits per channel in the file; Pillow brings 16-bit colour down to 8."""
-    if image.format == "PNG":
-        return data[24]
-    tags = getattr(image, "tag_v2", {})
-    return max(tags.get(258, (8,)))
+def is_litter(name: str) -> bool:
+    """Whether a path with forward slashes is what systems leave beside files: hidden, macOS, Windows, Synology.
 
-
-def _decode_deep_colour(data: bytes, kind: str, name: str) -> np.ndarray:
-    import imagecodecs
-    import tifffile
-
-    try:
-        pixels = imagecodecs.png_decode(data) if kind == "PNG" else tifffile.imread(io.BytesIO(data))
-    except Exception as error:  # these libraries raise errors of their own
-        raise InputError(f"{name}: the image is damaged ({error}); save it again") from None
-    return np.ascontiguousarray(pixels if pixels.shape[-1] == 3 else np.moveaxis(pixels, 0, -1))
-
-
-def _decode_float_tiff(data: bytes, name: str) -> np.ndarray | None:
-    """Float32 (H, W[, channels]) of a TIFF of one page with floating-point pixels, else None."""
-    import tifffile
-
-    if data[:4] not in (b"II*\0", b"MM\0*"):
-        return None
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages.first
-            if len(file.pages) != 1 or page.dtype is None or page.dtype.kind != "f":
-                return None
-            if page.imagewidth * page.imagelength > MAX_PIXELS or page.samplesperpixel > 4:
-                raise InputError(f"{name}: {page.shape} is more than {MAX_PIXELS} pixels; crop the image")
-            pixels = page.asarray()
-    except InputError:
-        raise
-    except Exception:  # tifffile raises errors of its own; `decode_image` says what is wrong with the file
-        return None
-    if not np.isfinite(pixels).all():
-        raise InputError(f"{name}: it has pixels that are no numbers; replace them and save the image again")
-    return (pixels if pixels.ndim == 2 or pixels.shape[-1] <= 4 else np.moveaxis(pixels, 0, -1)).astype(np.float32)
-
-
-def _open(data: bytes, name: str) -> Image.Image:
-    if not data:
-        raise InputError(f"{name}: the file is empty; give a TIFF, PNG, JPEG or BMP image")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG", "BMP"))
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: more than {MAX_PIXELS} pixels; crop the image") from None
-    except (OSError, SyntaxError, ValueError, KeyError):
-        raise InputError(f"{name}: not a readable image; give TIFF, PNG, JPEG or BMP") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise InputError(f"{name}: {image.width} x {image.height} is more than {MAX_PIXELS} pixels; crop the image")
-    pages = getattr(image, "n_frames", 1)
-    if pages != 1:
-        raise InputError(f"{name}: {pages} pages in one image; save the one to use on its own")
-    return image
+    >>> is_litter("__MACOSX/cells/._a.tif"), is_litter("cells/Thumbs.db"), is_litter("cells/a.tif")
+    (True, True, False)
+    """
+    parts = PurePosixPath(name).parts
+    hidden = any((part.startswith(".") and part != "..") or part in ("__MACOSX", "@eaDir") for part in parts)
+    return hidden or (bool(parts) and parts[-1].lower() in _LITTER)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from glioma_hf.data.images import SUFFIXES, read_image
+from glioma_hf.data.images import SUFFIXES, is_litter, read_image
 from glioma_hf.errors import InputError
 from glioma_hf.files import checksum, growing_folder
 from glioma_hf.models import EMBEDDED, load_segmenter
@@ -36,7 +36,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     images: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not is_litter(p.name))
             if not inside:
                 raise InputError(f"{path}: no image lies there; give images ({', '.join(SUFFIXES)}) or folders of them")
             images += inside

@@ -124,6 +124,73 @@ def test_stream_workers_share_the_rows(archive):
     assert sorted(targets[0]["image_id"] for _, targets in loader) == [1, 2]
 
 
+def seen(rows, workers: int, **options) -> dict[int, list[float]]:
+    """Of each image that a loader gives, the means of its crops."""
+    loader = DataLoader(CropStream(rows, Cropper(64), **options), 2, num_workers=workers, collate_fn=collate)
+    means: dict[int, list[float]] = {}
+    for images, targets in loader:
+        for image, target in zip(images, targets, strict=True):
+            means.setdefault(target["image_id"], []).append(float(image.mean()))
+    return means
+
+
+@pytest.fixture(scope="module")
+def shards(train, tmp_path_factory):
+    """Eight rows in four Parquet files."""
+    from datasets import Dataset, Image, concatenate_datasets
+
+    encoded = train.cast_column("image", Image(decode=False))
+    rows = concatenate_datasets([encoded] * 4).map(lambda row, index: {"image_id": index}, with_indices=True)
+    folder = tmp_path_factory.mktemp("shards")
+    assert isinstance(rows, Dataset)
+    for number in range(4):
+        rows.shard(4, number, contiguous=True).to_parquet(folder / f"{number}.parquet")
+    return [str(folder / f"{number}.parquet") for number in range(4)]
+
+
+@pytest.mark.parametrize("files", [1, 4])
+def test_streamed_images_come_once_whatever_the_workers(shards, files, tmp_path):
+    from datasets import load_dataset
+
+    def stream():
+        return load_dataset("parquet", data_files=shards[:files], split="train", streaming=True, cache_dir=tmp_path)
+
+    alone = seen(stream(), 0, per_image=2)
+    assert sorted(alone) == list(range(2 * files))
+    for workers in (1, 2, 3, 5):
+        assert seen(stream(), workers, per_image=2) == alone
+    shuffled = seen(stream().shuffle(seed=3, buffer_size=4), 2, per_image=2)
+    assert shuffled == alone
+
+
+def test_other_epochs_have_other_crops(shards, tmp_path):
+    from datasets import load_dataset
+
+    rows = load_dataset("parquet", data_files=shards, split="train", streaming=True, cache_dir=tmp_path)
+    stream = CropStream(rows.shuffle(seed=1, buffer_size=8), Cropper(64))
+
+    def origins() -> dict[int, tuple[int, int]]:
+        return {target["image_id"]: target["origin"] for _, target in stream}
+
+    first, again = origins(), origins()
+    assert first == again
+    stream.set_epoch(1)
+    assert sorted(origins()) == sorted(first)
+    assert origins() != first
+
+
+@pytest.mark.parametrize("name", [None, "numpy", "torch", "arrow", "pandas"])
+def test_formats_change_no_crop(train, name):
+    plain = list(CropStream(list(train), Cropper(64)))
+    for rows in (train.with_format(name), list(train.with_format(name))):
+        if name == "arrow":  # an iterated table gives batches of one row
+            rows = [train.with_format("arrow")[i : i + 1] for i in range(len(train))]
+        for (image, target), (expected, wanted) in zip(CropStream(rows, Cropper(64)), plain, strict=True):
+            assert torch.allclose(image, expected)
+            assert torch.equal(target["masks"], wanted["masks"])
+            assert target["ids"].tolist() == wanted["ids"].tolist()
+
+
 def test_an_unknown_task_is_refused_at_once():
     with pytest.raises(InputError, match="the task 'nuclei' isn't known"):
         Cropper(task="nuclei")

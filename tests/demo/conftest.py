@@ -94,7 +94,7 @@ def visit(browser, address):
         context = browser.new_context(viewport=viewport, accept_downloads=True)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(90_000)
+        page.set_default_timeout(180_000)
         page.goto(address)
         page.wait_for_selector("#find")
         if tab != "Segment":

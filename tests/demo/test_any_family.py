@@ -35,7 +35,7 @@ def page(served, browser):
     """The page, with the model's choices open."""
     context = browser.new_context(viewport=WIDE, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(180_000)
     opened.goto(served)
     opened.wait_for_selector("#find")
     opened.locator("#model button").first.click()

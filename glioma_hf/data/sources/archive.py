@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO
 
+from glioma_hf.data.images import is_litter
 from glioma_hf.data.sources.zip_member import CHUNK, MemberStream, member_name, open_zip
 from glioma_hf.errors import InputError
 from glioma_hf.files import checksum
@@ -26,7 +27,7 @@ MAX_FILES = 1_000_000
 
 
 class Archive:
-    """Files of a zip or a folder by their relative names, with forward slashes.
+    """Files of a zip or a folder by their relative names, with forward slashes, without `is_litter`.
 
     Raises `InputError` where `path` is neither, can't be read, holds a name that leaves it or can't be written, or a
     zip has a name twice.
@@ -38,11 +39,11 @@ class Archive:
         self._members: dict[str, zipfile.ZipInfo] = {}
         try:
             if self.path.is_dir():
-                self.names = sorted(_files(self.path))
+                self.names = sorted(name for name in _files(self.path) if not is_litter(name))
             elif self.path.is_file():
                 self._zip = open_zip(self.path, str(self.path))
                 self._members = self._listed(self._zip)
-                self.names = sorted(self._members)
+                self.names = sorted(name for name in self._members if not is_litter(name))
             elif not self.path.exists():
                 raise InputError(f"{self.path}: no such archive; give a zip or a folder in the Glioma C6 layout")
             else:

@@ -55,7 +55,7 @@ def read_coco_rows(
         for number, image in images[start:]:
             called = f"image {image.id} ({image.file_name})"
             member = names.find(image.file_name, f"{where}: {called}")
-            data, size = read_checked_image(archive, member)
+            data, size = read_checked_image(archive, member, image.size)
             if size != image.size:
                 raise InputError(
                     f"{where}: {called} is said to be {image.size[0]} x {image.size[1]}, "

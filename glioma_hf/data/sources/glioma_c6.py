@@ -40,7 +40,7 @@ def find_splits(archive: Archive) -> list[ArchiveSplit]:
     for name in archive.names:
         path = PurePosixPath(name)
         match = re.fullmatch(r"anno(?:tations?)?_(\w+)\.json", path.name.lower())
-        if "__MACOSX" in path.parts or not match or match[1] not in ANNOTATION_FILES:
+        if not match or match[1] not in ANNOTATION_FILES:
             continue
         key = ANNOTATION_FILES[match[1]]
         if key in splits:

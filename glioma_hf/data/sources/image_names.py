@@ -37,7 +37,7 @@ class ImageNames:
 
     def __init__(self, archive: Archive, rank: Callable[[str], int] = lambda member: 0):
         self.archive, self.rank = archive, rank
-        self.members = [m for m in archive.names if m.lower().endswith(SUFFIXES) and "__MACOSX" not in m]
+        self.members = [m for m in archive.names if m.lower().endswith(SUFFIXES)]
         self._by_base: list[dict[str, list[str]] | None] = [None] * len(FORMS)
         self._taken: dict[str, str] = {}
 

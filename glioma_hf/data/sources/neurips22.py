@@ -14,10 +14,19 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from glioma_hf.data.images import SUFFIXES, decode_labels
+from glioma_hf.data.images import SUFFIXES
+from glioma_hf.data.label_maps import decode_labels
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.data.sources.base import Source
-from glioma_hf.data.sources.rows import ArchiveSplit, Repairs, Row, labelled_objects, make_row, read_checked_image
+from glioma_hf.data.sources.rows import (
+    ArchiveSplit,
+    Repairs,
+    Row,
+    labelled_objects,
+    labelled_regions,
+    make_row,
+    read_checked_image,
+)
 from glioma_hf.errors import InputError
 
 # Words of a folder's path, the last that fits decides: "Training/unlabeled" is unlabeled.
@@ -72,23 +81,22 @@ def read_rows(archive: Archive, split: ArchiveSplit, repairs: Repairs | None = N
             if stem not in by_stem:
                 raise InputError(f"{where}: {member} is of an image that isn't there")
     for number, (stem, member) in list(enumerate(by_stem.items(), start=1))[start:]:
-        data, size = read_checked_image(archive, member)
         objects: list[Row] = []
+        ignored: list[Row] = []
+        said = None
         if stem in labels:
             name = f"{where}: {labels[stem]}"
             label_map = decode_labels(archive.read(labels[stem]), name)
-            if label_map.shape != size[::-1]:
-                raise InputError(
-                    f"{name} is {label_map.shape[1]} x {label_map.shape[0]}, its image {size[0]} x {size[1]}"
-                )
-            objects = labelled_objects(label_map)
-        yield make_row(data, member, size, number, split, objects)
+            said = (label_map.shape[1], label_map.shape[0])
+            objects, ignored = labelled_objects(label_map), labelled_regions(label_map)
+        data, size = read_checked_image(archive, member, said)
+        if said and said != size:
+            raise InputError(f"{name} is {said[0]} x {said[1]}, its image {size[0]} x {size[1]}")
+        yield make_row(data, member, size, number, split, objects, ignored=ignored)
 
 
 def _split(name: str) -> str | None:
     words = re.findall(r"[a-z]+", str(PurePosixPath(name).parent).lower())
-    if "macosx" in words:
-        return None
     return next((SPLITS[word] for word in reversed(words) if word in SPLITS), "train")
 
 

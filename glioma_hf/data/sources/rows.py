@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from glioma_hf.data.features import CATEGORIES
-from glioma_hf.data.images import decode_image, image_size
+from glioma_hf.data.row_images import row_image
 from glioma_hf.data.sources.archive import Archive
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
@@ -51,7 +51,7 @@ def find_split_files(archive: Archive, subset: str, pattern: str, said: str) -> 
     members: dict[str, str] = {}
     for name in archive.names:
         match = re.fullmatch(pattern, PurePosixPath(name).name.lower())
-        if match and "__MACOSX" not in name:
+        if match:
             if match[1] in members:
                 raise InputError(f"{archive.path}: both {members[match[1]]} and {name} are {match[1]}; keep one")
             members[match[1]] = name
@@ -93,16 +93,14 @@ class Repairs:
             self.on_progress(Progress(f"{self.word} ({kind}): {message}"))
 
 
-def read_checked_image(archive: Archive, member: str) -> tuple[bytes, tuple[int, int]]:
-    """An image's own bytes and its (width, height). Raises `InputError` for what `decode_image` refuses.
+def read_checked_image(
+    archive: Archive, member: str, said: tuple[int, int] | None = None
+) -> tuple[bytes, tuple[int, int]]:
+    """An image as a row holds it, and its (width, height); `said` is the one that its objects' table has.
 
-    It is decoded whole: a damaged image is found here, not in training.
+    It is decoded whole: a damaged image is found here, not in training. Raises `InputError` as `row_image` does.
     """
-    where = f"{archive.path}: {member}"
-    data = archive.read(member)
-    size = image_size(data, where)
-    decode_image(data, where)
-    return data, size
+    return row_image(archive.read(member), f"{archive.path}: {member}", said)
 
 
 def make_row(
@@ -254,6 +252,14 @@ def labelled_objects(labels: np.ndarray, category: str = "cell", first_id: int =
         {"id": int(i) + first_id, "category": index, "segmentation": polygons, "bbox": box, "area": float(area)}
         for i, polygons, box, area in zip(*columns, strict=True)
     ]
+
+
+def labelled_regions(labels: np.ndarray, category: str = "cell") -> list[Row]:
+    """The column `ignored` from a label map (H, W): its negative labels."""
+    if labels.min(initial=0) >= 0:
+        return []
+    polygons = Instances.from_label_map(np.minimum(labels, 0)).to_polygons()
+    return [{"category": CATEGORIES.index(category), "segmentation": polygon} for polygon in polygons]
 
 
 def _extents(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
