@@ -16,15 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from glioma_hf.models.sam.adapter_card import SCORES_FILE
 from PIL import Image
 
 from glioma_hf.data.splits import load_images
 from glioma_hf.draw import overlay
 from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import Counts, count
-from glioma_hf.models.sam.train import read_recipe
-from glioma_hf.workflows.training import open_segmenter, train_adapter, tune_thresholds
+from glioma_hf.models import load_segmenter
+from glioma_hf.models.saved import ModelFolder
+from glioma_hf.workflows.training import train, tune
 
 # Training images by number: five on their own, and growing sets that hold each other.
 RUNS: dict[str, list[int]] = {
@@ -46,15 +46,16 @@ def run(name: str, data: Path, work: Path, recipe: str) -> dict[str, Any]:
     result: dict[str, Any] = {"images": RUNS[name]}
     if adapter is not None:
         if not adapter.exists():
-            train_adapter(data, RUNS[name], adapter, recipe=read_recipe(recipe))
+            train(data, RUNS[name], adapter, recipe=recipe)
         result["steps"] = len((adapter / "log.jsonl").read_text().splitlines())
-        ap = json.loads((adapter / SCORES_FILE).read_text())["validation_ap50"]
-        result["centres"] = {"validation_ap50": ap, **score(open_segmenter(adapter=adapter), data)}
+        scores = ModelFolder(adapter).scores()
+        ap = scores.validation_ap50 if scores else None
+        result["centres"] = {"validation_ap50": ap, **score(load_segmenter(adapter=adapter), data)}
     for prompts in ("centres", "grid") if name in GRID else ("centres",):
         if prompts not in result:
             chosen = work / f"{name}_{prompts}.thresholds.json"
-            _, ap = tune_thresholds(data, adapter=adapter, out=chosen, prompts=prompts)
-            segmenter = open_segmenter(adapter=adapter, thresholds=chosen)
+            _, ap = tune(data, adapter=adapter, out=chosen, prompts=prompts)
+            segmenter = load_segmenter(adapter=adapter, thresholds=chosen)
             result[prompts] = {"validation_ap50": ap, **score(segmenter, data)}
     return result
 
@@ -131,7 +132,7 @@ def picture(data: Path, work: Path) -> None:
     first = load_images(data, "test", numbers=[1])[0]
     part = (250, 250, 850, 750)  # left, top, right, bottom
     both = Image.new("RGB", (2 * (part[2] - part[0]) + 12, part[3] - part[1]), "white")
-    ways = (open_segmenter(thresholds=work / "base_centres.thresholds.json"), open_segmenter(adapter=work / "one_01"))
+    ways = (load_segmenter(thresholds=work / "base_centres.thresholds.json"), load_segmenter(adapter=work / "one_01"))
     for place, segmenter in enumerate(ways):
         shown = overlay(first.pixels, segmenter.segment(first.pixels), first.instances).crop(part)
         both.paste(shown, (place * (shown.width + 12), 0))

@@ -29,11 +29,12 @@ from transformers import SamModel
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import count
+from glioma_hf.models.sam.family import FAMILY
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import LoraSettings, add_adapter, load_base
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
 from glioma_hf.models.sam.prompt_crops import CELL, PADDING, PromptCrops, PromptCropSettings
-from glioma_hf.models.sam.train import QUICK, training_loss, trimmed_batch
+from glioma_hf.models.sam.train import training_loss, trimmed_batch
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
 WAYS = ("centres", "grid", "pipeline", "segment-anything")
@@ -131,7 +132,8 @@ def compare_logits() -> None:
 def compare_training(runs: int) -> None:
     """Seconds of loss and gradients: our batch, and an image at a time."""
     scene = generate_scene(3, SceneConfig(width=512, height=512, cells_per_megapixel=(120, 120)))
-    recipe = QUICK.model_copy(update={"lora": LoraSettings(rank=QUICK.lora.rank, dropout=0.0), "seed": 1})
+    quick = FAMILY.read_recipe("quick")
+    recipe = quick.model_copy(update={"lora": LoraSettings(rank=quick.lora.rank, dropout=0.0), "seed": 1})
     crops = PromptCropSettings(scale=recipe.scale, max_cells=recipe.max_cells)
     dataset = PromptCrops([(scene.image, scene.instances())], recipe.batch, crops)
     items = [dataset[i] for i in range(recipe.batch)]
@@ -142,7 +144,7 @@ def compare_training(runs: int) -> None:
     def batched() -> float:
         batch = trimmed_batch(items)
         kind = batch["kind"]
-        outputs = adapted(tiles=batch["tiles"], points=batch["points"], asked=kind != PADDING, drawn=kind == CELL)
+        outputs = adapted(tiles=batch["tiles"], points=batch["points"], prompted=kind != PADDING, drawn=kind == CELL)
         loss = training_loss(outputs, batch, recipe)
         loss.backward()
         return float(loss.detach())
@@ -155,8 +157,8 @@ def compare_training(runs: int) -> None:
     def one_by_one() -> float:
         total = 0.0
         for item in items:
-            asked = item["kind"] != PADDING
-            batch = {n: v[asked][None] if n in ("points", "kind", "masks") else v[None] for n, v in item.items()}
+            prompted = item["kind"] != PADDING
+            batch = {n: v[prompted][None] if n in ("points", "kind", "masks") else v[None] for n, v in item.items()}
             embedding = model.encode(to_pixels(batch["tiles"]))
             points = batch["points"]
             prompts, dense = model.prompt_encoder(
