@@ -37,8 +37,7 @@ class Instances:
         categories: int64, shape (N,): index of the object's category; 0 where there is one alone.
         scores: float64, shape (N,), or None where the objects carry no score.
         ids: int64, shape (N,): the object's id in its file; 0 ... N-1 where it has none.
-        crowd: bool, shape (N,): COCO's `iscrowd`: a region of objects that nobody told apart, or one to be left out
-            of account, and no object; scoring ignores it and what lies in it.
+        crowd: bool, shape (N,): COCO's `iscrowd`, a region and no object; scoring ignores it and what lies in it.
     """
 
     size: tuple[int, int]
@@ -221,7 +220,7 @@ class Instances:
     def select(self, index: Any) -> Instances:
         """The objects that a boolean mask, a slice or a list of positions picks, in that order."""
         picked = np.arange(len(self))[np.asarray(index, int) if isinstance(index, list) and not index else index]
-        return Instances.from_rles(
+        chosen = Instances.from_rles(
             [self.rles[i] for i in picked],
             self.size,
             self.categories[picked],
@@ -229,6 +228,10 @@ class Instances:
             self.ids[picked],
             self.crowd[picked],
         )
+        for name in self.__dict__.keys() & {"areas", "boxes"}:  # what is known already isn't computed again
+            chosen.__dict__[name] = self.__dict__[name][picked]
+            chosen.__dict__[name].setflags(write=False)
+        return chosen
 
     def crop(self, top: int, left: int, height: int, width: int) -> Instances:
         """What lies in a window, in its coordinates. Objects outside it are left out; cut ones are kept."""

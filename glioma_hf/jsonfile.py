@@ -117,7 +117,7 @@ def id_of(value: Any) -> int | str | None:
     >>> id_of(3.0), id_of("3"), id_of("a7"), id_of(True)
     (3, 3, 'a7', None)
     """
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:  # no bool
         return value if -(2**63) <= value < 2**63 else None
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)

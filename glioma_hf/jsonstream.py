@@ -12,6 +12,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import IO, Any
 
 import orjson
@@ -24,10 +25,12 @@ MAX_NAME = 2**16  # bytes of a name
 GAP = 2**14  # bytes between two entries that are read rather than leapt over
 MAX_ENTRY = 16 * 2**20  # bytes of one entry
 MAX_LISTS = 200_000  # lists and objects in one entry
+FRESH = 16  # members each of which is given a window of its own; of more, most are read one by one
 SPOOLED = 64 * 2**20  # bytes that are kept in memory where a copy is needed
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _CUT = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*(?=\{)")
+_END = re.compile(rb"\}[ \t\n\r]*(?=\][ \t\n\r]*[,}])")
 _CUT_NAMED = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*(?=")')
 _NAME = re.compile(rb'"((?:[^"\\\x00-\x1f]|\\.)*)"[ \t\n\r]*:')
 _decode_one = json.JSONDecoder(strict=False).raw_decode
@@ -103,6 +106,8 @@ class JsonLists:
             if name in self.kinds:
                 raise InputError(f"{self.where} has {name!r} twice; keep one")
             opened = self._next()
+            if len(self.kinds) < FRESH:  # what was a list's end to the window before is a beginning now
+                self._one_by_one = 0
             if opened == b"[":
                 self.kinds[name] = list
                 yield from self._entries(name, "[")
@@ -166,23 +171,36 @@ class JsonLists:
             yield from self._plain(name, opening)
             return
         start, place = self._start, self._pos
-        text = self._buffer[place : cuts[-1][0]]
         self._one_by_one = start + cuts[-1][1]
-        try:
-            parsed = orjson.loads(b"[%b]" % text if opening == "[" else b"{%b}" % text)
-        except orjson.JSONDecodeError:
-            return
-        values = parsed if opening == "[" else list(parsed.values())
-        if len(values) != len(cuts) or not all(type(value) is dict for value in values):
+        text, values = self._parsed(cuts, opening)
+        if values is None and opening == "[" and (last := _END.search(self._buffer, place, cuts[-1][0])):
+            # The list may end within the window, where another begins.
+            cuts = [pair for pair in cuts if pair[1] <= last.start()]
+            text, values = self._parsed(cuts, opening)
+        if values is None:
             return
         self._check_names(text, values, 0 if opening == "[" else len(values))
         self._pos = cuts[-1][1]
+        if opening == "[":
+            places = [start + place, *(start + following for _, following in cuts)]
+            yield from zip(repeat(name), places, (start + end for end, _ in cuts), values)
+            return
         for value, (end, following) in zip(values, cuts, strict=True):
-            if opening == "{":
-                named = _NAME.match(self._buffer, place)
-                place = named.end() if named else place
+            named = _NAME.match(self._buffer, place)
+            place = named.end() if named else place
             yield name, start + place, start + end, value
             place = following
+
+    def _parsed(self, cuts: list[tuple[int, int]], opening: str) -> tuple[bytes, list[Any] | None]:
+        """The text from here to the last of the cuts and its entries, None where these are others than the cuts say."""
+        text = self._buffer[self._pos : cuts[-1][0]] if cuts else b""
+        try:
+            parsed = orjson.loads(b"[%b]" % text if opening == "[" else b"{%b}" % text)
+        except orjson.JSONDecodeError:
+            return text, None
+        values = parsed if opening == "[" else list(parsed.values())
+        sound = len(values) == len(cuts) > 0 and all(type(value) is dict for value in values)
+        return text, values if sound else None
 
     def _plain(self, name: str, opening: str) -> Iterator[Item]:
         """As `_window` for entries that are no objects; of these the place isn't told, but -1."""
@@ -247,11 +265,11 @@ class JsonLists:
         colons = text.count(b":") - names
         if colons == sum(len(value) for value in values if type(value) is dict):
             return
-        try:
-            if b"\\u003" not in text and colons == sum(map(_colons, values)):
+        try:  # written again: as many colons, unless one was written as a number
+            if b"\\u003" not in text and colons == orjson.dumps(values).count(b":"):
                 return
-        except RecursionError:
-            raise InputError(f"{self.where} isn't JSON that can be read: it is nested too deeply") from None
+        except orjson.JSONEncodeError:  # nested too deeply, as is said below
+            pass
         parse_exactly(b"{%b}" % text if names else b"[%b]" % text, self.where)
 
     # -- the window -----------------------------------------------------------------------
@@ -285,13 +303,6 @@ class JsonLists:
 def spooled() -> IO[bytes]:
     """A file for a copy, in memory while it is small; it vanishes when it is closed."""
     return tempfile.SpooledTemporaryFile(SPOOLED)
-
-
-def _colons(value: Any) -> int:
-    """Names and colons in strings of an object, lists in it left out."""
-    if type(value) is str:
-        return value.count(":")
-    return len(value) + sum(map(_colons, value.values())) if type(value) is dict else 0
 
 
 def _as_utf8(file: IO[bytes], where: str) -> tuple[IO[bytes], int]:

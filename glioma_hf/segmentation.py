@@ -126,10 +126,12 @@ def encode_annotations(annotations: Sequence[Mapping[str, Any]], size: tuple[int
 
 def encode_segmentations(segmentations: Sequence[Any], size: tuple[int, int], name: Name) -> list[Rle]:
     """RLEs of COCO segmentations, polygons and RLEs in any order. Raises `InputError` that begins with a name."""
-    given = [i for i, s in enumerate(segmentations) if isinstance(s, Mapping)]
-    if not given:
+    is_rle = [type(s) is dict or isinstance(s, Mapping) for s in segmentations]
+    if not any(is_rle):
         return polygons_to_rles(segmentations, size, name)
-    drawn = [i for i, s in enumerate(segmentations) if not isinstance(s, Mapping)]
+    if all(is_rle):
+        return _checked_rles(segmentations, size, name)
+    given, drawn = ([i for i, of_rle in enumerate(is_rle) if of_rle is kind] for kind in (True, False))
     rles: list[Rle] = [{}] * len(segmentations)
     encoded = (
         polygons_to_rles([segmentations[i] for i in drawn], size, lambda i: name(drawn[i])),

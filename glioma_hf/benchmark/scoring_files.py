@@ -5,10 +5,12 @@ Read for scoring: masks alone, no images. Every `InputError` names the file and 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from glioma_hf.benchmark.label_maps import read_folder
 from glioma_hf.data.features import ALL, CATEGORIES, TASKS, ignored_of
 from glioma_hf.data.prepared import PROVENANCE
 from glioma_hf.data.sources.cocofile import CocoFile
-from glioma_hf.data.sources.rows import Repairs, check_annotations, is_crowd
+from glioma_hf.data.sources.rows import BOX_MARGIN, Repairs, check_annotations, is_crowd
 from glioma_hf.data.splits import annotated_rows
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
@@ -84,7 +86,8 @@ class InstanceSet:
         if self.complete and task not in tasks and any(map(len, self.instances.values())):
             raise InputError(f"{self.path}: no object belongs to the task {task!r}; there are {told}")
         counted = list(known.get(task, ()))
-        return {key: side.select(np.isin(side.categories, counted)) for key, side in self.instances.items()}
+        chosen = {key: np.isin(side.categories, counted) for key, side in self.instances.items()}
+        return {key: side if chosen[key].all() else side.select(chosen[key]) for key, side in self.instances.items()}
 
 
 def read_references(path: str | Path, split: str = "test", repairs: Repairs | None = None) -> InstanceSet:
@@ -248,28 +251,62 @@ def _objects(
     """The objects of an image, by (height, width); of results the field `iscrowd` says nothing, as in pycocotools."""
     where = f"{path}: image {image}"
     items = file.annotations(image)
-    for number, item in enumerate(items):
-        score, name = item.get("score"), item.get("id", f"number {number}")
-        if score is not None and not is_finite(score):
-            raise InputError(
-                f"{path}: object {name} of image {image} has the score {str(score)[:40]}; scores are finite numbers"
-            )
-        if file.is_results:
+    scores = [item["score"] for item in items if item.get("score") is not None]
+    if not all(map(is_finite, scores)):
+        for number, item in enumerate(items):
+            score, name = item.get("score"), item.get("id", f"number {number}")
+            if score is not None and not is_finite(score):
+                raise InputError(
+                    f"{path}: object {name} of image {image} has the score {str(score)[:40]}; scores are finite numbers"
+                )
+    if file.is_results:
+        for item in items:
             item["iscrowd"] = 0
-        elif is_crowd(item, where):
-            item["iscrowd"] = 1
-    ids = [id_of(item.get("id")) for item in items]
-    repeated = [i for i, n in Counter(i for i in ids if i is not None).items() if n > 1]
-    if repeated:
-        raise InputError(f"{where} has the object id {repeated[0]} more than once")
+        ids = Counter(id_of(item["id"]) for item in items if "id" in item)  # those of a COCO file were told apart
+        repeated = [i for i, n in ids.items() if n > 1 and i is not None]
+        if repeated:
+            raise InputError(f"{where} has the object id {repeated[0]} more than once")
+    else:
+        for item in items:
+            if item.get("iscrowd", 0) != 0 and is_crowd(item, where):
+                item["iscrowd"] = 1
     try:
         found = Instances.from_coco(items, check_size(size), index)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     if repairs is not None:
-        for _ in check_annotations(items, found, where, repairs, boxes=not file.is_results):
+        chosen = _doubtful(items, found, not file.is_results)
+        if 0 < len(chosen) < len(items):
+            items, objects = [items[i] for i in chosen], found.select(chosen)
+        else:
+            objects = found
+        for _ in check_annotations(items, objects, where, repairs, boxes=not file.is_results) if len(chosen) else ():
             pass
     return found
+
+
+def _doubtful(items: Sequence[Mapping[str, Any]], found: Instances, boxes: bool) -> np.ndarray:
+    """Positions of the objects of which a look at all at once doesn't show that `check_annotations` is silent.
+
+    All where it takes more than a look: for polygons, and for boxes and areas that are missing or no numbers.
+    """
+    everything = np.arange(len(items))
+    if not items or not all(type(item["segmentation"]) is dict for item in items):
+        return everything
+    shown = found.boxes[:, 2] > 0
+    if not boxes:
+        return everything if not shown.all() else everything[:0]
+    areas: list[Any] = [item.get("area") for item in items]
+    given: list[Any] = [item.get("bbox") for item in items]
+    if set(map(type, given)) != {list} or set(map(len, given)) != {4} or set(map(type, areas)) - {int, float}:
+        return everything
+    numbers = list(chain.from_iterable(given))
+    if set(map(type, numbers)) - {int, float}:
+        return everything
+    ends, true_ends = (np.hstack([b[:, :2], b[:, :2] + b[:, 2:]]) for b in (np.reshape(numbers, (-1, 4)), found.boxes))
+    fitting = (np.abs(ends - true_ends) <= BOX_MARGIN).all(1)
+    sound = fitting & shown & np.array([0 < area < math.inf for area in areas])
+    return np.flatnonzero(~sound)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from glioma_hf.jsonstream import JsonLists
 
 MAX_IMAGES = 1_000_000
 MAX_CATEGORIES = 10_000
+KEPT = 4 * 2**20  # bytes at the file's beginning whose annotations aren't parsed again
 Id = int | str  # see `id_of`
 _LISTS = ("images", "annotations", "categories")
 
@@ -30,7 +31,7 @@ class CocoFile:
     """The images, categories and annotations of a COCO file, or the objects of a list of COCO results.
 
     The annotations stay in the file: some 30 bytes are kept of each, and those of an image are parsed when asked for.
-    So a file of gigabytes is read in the memory of its images.
+    So a file of gigabytes is read in the memory of its images. Those of a small file are kept until asked for.
 
     Args:
         file: open for reading bytes, seekable; it stays open while annotations are read.
@@ -56,6 +57,7 @@ class CocoFile:
         self._lists = JsonLists(file, where, by_name=("annotations",))  # by id, as some files of LIVECell have them
         self._category_ids: set[Id] = set()
         self._numbers: dict[Id, int] = {}  # of images, as annotations name them
+        self._parsed: list[dict[str, Any] | None] = []  # the first annotations, None for those that were given away
         self._starts, self._ends, self._ids, self._images = array("q"), array("q"), array("q"), array("q")
         self._read_all(results)
         self.is_results = "" in self._lists.kinds
@@ -78,14 +80,24 @@ class CocoFile:
         if number is None:
             return []
         chosen = self._order[self._bounds[number] : self._bounds[number + 1]]
-        entries = self._lists.read([self._starts[i] for i in chosen], [self._ends[i] for i in chosen])
+        entries = self._given(chosen)
         for entry, position in zip(entries, chosen.tolist(), strict=True):
             entry["image_id"] = image
             if not self.is_results:
                 entry["id"] = position + 1 if self.renumbered else self._ids[position]
-            if "category_id" in entry:
+            if type(entry.get("category_id", 0)) is not int:
                 entry["category_id"] = _kept(entry["category_id"])
         return entries
+
+    def _given(self, chosen: np.ndarray) -> list[dict[str, Any]]:
+        """The annotations at these rising positions, which then are the caller's."""
+        if chosen[-1] < len(self._parsed):
+            kept = [self._parsed[i] for i in chosen]
+            if entries := [entry for entry in kept if entry is not None]:  # of an image all or none
+                for i in chosen:
+                    self._parsed[i] = None
+                return entries
+        return self._lists.read([self._starts[i] for i in chosen], [self._ends[i] for i in chosen])
 
     # -- the index ------------------------------------------------------------------------
 
@@ -126,13 +138,16 @@ class CocoFile:
             if isinstance(key, str):
                 self.renumbered, key = True, hash(key)
             self._ids.append(key)
-        if image not in self._numbers:
+        number_of_image = self._numbers.get(image)
+        if number_of_image is None:
             if len(self._numbers) >= MAX_IMAGES:
                 raise InputError(f"{self.where} is of more than {MAX_IMAGES} images; split it")
-            self._numbers[image] = len(self._numbers)
-        self._images.append(self._numbers[image])
+            number_of_image = self._numbers[image] = len(self._numbers)
+        self._images.append(number_of_image)
         self._starts.append(start)
         self._ends.append(end)
+        if end <= KEPT:
+            self._parsed.append(entry)
 
     def _add_image(self, number: int, entry: Any) -> None:
         if type(entry) is not dict:
