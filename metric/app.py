@@ -9,11 +9,15 @@ import evaluate
 import gradio as gr
 
 HERE = Path(__file__).parent
+MOST_BYTES = 100 * 2**20  # of one file
 
 
 def score(references: str | None, predictions: str | None, mode: str):
     """Score COCO results against a COCO file; wrong files are answered by a sentence."""
     try:
+        for path in map(Path, (references or "", predictions or "")):
+            if path.stat().st_size > MOST_BYTES:
+                raise ValueError(f"{path.name} is larger than {MOST_BYTES // 2**20} MB; score it on your own machine")
         truth = json.loads(Path(references or "").read_text())
         results = json.loads(Path(predictions or "").read_text())
         images = {image["id"]: {"width": image["width"], "height": image["height"]} for image in truth["images"]}
@@ -29,7 +33,9 @@ def score(references: str | None, predictions: str | None, mode: str):
         raise gr.Error("Give both files: a COCO file and COCO results.", print_exception=False) from None
     except KeyError as error:
         raise gr.Error(f"The files aren't COCO or don't belong together: {error} is missing.") from None
-    except (TypeError, ValueError) as error:
+    except RecursionError:
+        raise gr.Error("The files are nested too deeply to be COCO.", print_exception=False) from None
+    except (AttributeError, TypeError, ValueError) as error:
         raise gr.Error(f"The files can't be scored: {error}") from None
     return [[name, round(value, 4)] for name, value in scores.items()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -56,4 +57,16 @@ def _state() -> Any:
         return None
     from glioma_hf.models.device import best_device
 
-    return PartialState(cpu=best_device().type == "cpu")
+    state = PartialState(cpu=best_device().type == "cpu")
+    if state.num_processes > 1:
+        # Else gloo's threads are torn down with the interpreter, which on a busy machine ends in an abort.
+        atexit.unregister(_leave)
+        atexit.register(_leave)
+    return state
+
+
+def _leave() -> None:
+    """Leave the group of processes in order."""
+    from accelerate import PartialState
+
+    PartialState().destroy_process_group()
