@@ -55,6 +55,8 @@ class TrainerRecipe(Recipe):
     accumulation: int = Field(1, ge=1, le=4096)  # batches whose gradients make one step
     learning_rate: float = Field(1e-3, gt=0, le=10)  # the peak of one cycle
     warmup_ratio: float = Field(0.3, ge=0, le=1)  # of the steps, in which the learning rate rises
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, gt=0, le=10**6)  # longer gradients are shortened to it
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bfloat16 where the device multiplies in it
     # Steps from checkpoint to checkpoint, and to validation where that is asked for.
     check_every: int = Field(20, ge=1, le=10**6)

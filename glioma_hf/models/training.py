@@ -44,6 +44,8 @@ class Trainable:
         collate: a batch from items.
         label: the batch's entry that holds what is learned.
         on_memory: what else than the batch may be lowered where memory runs out.
+        rate_of: learning rate of a parameter by its name, relative to the recipe's; the same for all without it.
+        after_step: called after each optimizer step with its number, from 1.
     """
 
     model: Any
@@ -54,6 +56,8 @@ class Trainable:
     collate: Callable[[list[Any]], dict[str, Tensor]]
     label: str
     on_memory: str = ""
+    rate_of: Callable[[str], float] | None = None
+    after_step: Callable[[int], None] | None = None
 
 
 def fit(trainable: Trainable, recipe: TrainerRecipe, run: Run) -> None:
@@ -74,6 +78,8 @@ def fit(trainable: Trainable, recipe: TrainerRecipe, run: Run) -> None:
         _prepare_tensorboard(run.work)
     log = None if run.work is None else Path(run.work) / LOG
     callbacks: list[TrainerCallback] = [Reporter(run.on_progress, trainable.steps, log)]
+    if trainable.after_step is not None:
+        callbacks.append(AfterStep(trainable.after_step))
     if validate is not None:
         callbacks.append(EarlyStoppingCallback(recipe.patience))
     trainer = FamilyTrainer(
@@ -86,6 +92,7 @@ def fit(trainable: Trainable, recipe: TrainerRecipe, run: Run) -> None:
         eval_dataset=trainable.dataset if validate is not None else None,
         data_collator=trainable.collate,
         callbacks=callbacks,
+        optimizers=(_optimizer(trainable, recipe), None),
     )
     trainer.remove_callback(PrinterCallback)
     last = None if run.work is None else last_checkpoint(run.work, run.on_progress)
@@ -122,11 +129,11 @@ class FamilyTrainer(Trainer):
         return (loss, {}) if return_outputs else loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """One cycle: up to the learning rate, then down."""
+        """One cycle: up to the learning rate of each group, then down."""
         total = num_training_steps + 1
         self.lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer or self.optimizer,
-            self.args.learning_rate,
+            [group["lr"] for group in (optimizer or self.optimizer).param_groups],
             total_steps=total,
             pct_start=min(1.0, max(self.warmup_ratio, 2 / total)),  # a warm-up of no step divides by zero
             cycle_momentum=False,
@@ -149,6 +156,17 @@ class FamilyTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         self.trainable.save(self.accelerator.unwrap_model(self.model), output_dir or self.args.output_dir)
+
+
+class AfterStep(TrainerCallback):
+    """Calls a family's hook after each optimizer step, before that step's checkpoint is written."""
+
+    def __init__(self, hook: Callable[[int], None]):
+        self.hook = hook
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The step's number is known by now."""
+        self.hook(state.global_step)
 
 
 class Reporter(TrainerCallback):
@@ -186,6 +204,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
+def _optimizer(trainable: Trainable, recipe: TrainerRecipe) -> torch.optim.Optimizer | None:
+    """AdamW with a group for each learning rate; None where they are all the same, which `Trainer` makes itself."""
+    if trainable.rate_of is None:
+        return None
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in trainable.model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(trainable.rate_of(name), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": group, "lr": recipe.learning_rate * rate} for rate, group in groups.items()],
+        weight_decay=recipe.weight_decay,
+    )
+
+
 def _arguments(
     trainable: Trainable, recipe: TrainerRecipe, run: Run, device: torch.device, processes: int, validated: bool
 ) -> TrainingArguments:
@@ -213,7 +245,8 @@ def _arguments(
         dataloader_pin_memory=device.type != "cpu",
         remove_unused_columns=False,
         label_names=[trainable.label],
-        max_grad_norm=1.0,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
         logging_steps=1,
         save_total_limit=2,
         ddp_find_unused_parameters=False,

@@ -8,30 +8,30 @@ they are enlarged; only survivors get pixels at full resolution, inside their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import torch
 from peft import PeftModel
 from pydantic import Field
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
 from glioma_hf.instances import Instances, check_size
-from glioma_hf.models.base import Segmenter, Settings, check_image
+from glioma_hf.models.base import Segmenter, check_image
+from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.lora import unwrap
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
 from glioma_hf.models.sam.recipe import Scale
+from glioma_hf.models.tiles import Tile, owned, tiles_over
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
 
-class GenerationSettings(Settings):
+class GenerationSettings(SelectionSettings):
     """How masks are asked for and which are kept; thresholds are to be chosen on validation data."""
 
     prompts: Literal["centres", "grid"] = "centres"
@@ -43,12 +43,14 @@ class GenerationSettings(Settings):
     pred_iou_thresh: float = Field(0.5, ge=0, le=1)  # predicted IoU
     stability_score_thresh: float = Field(0.6, ge=0, le=1)
     stability_score_offset: float = Field(0.8, ge=0, le=100)  # of the logits, up and down
-    mask_nms_iou: float = Field(0.35, ge=0, le=1)  # two masks of more are one cell; CellSeg1 has 0.05
-    mask_nms_cover: float = Field(0.7, ge=0, le=1)  # of the smaller of two masks
-    min_area: int = Field(60, ge=0, le=2**28)  # pixels
     max_area_share: float = Field(0.6, ge=0, le=1)  # of a tile
     tiles_per_batch: int = Field(4, ge=1, le=256)
     points_per_batch: int = Field(16, ge=1, le=4096)
+
+    @property
+    def least_score(self) -> float:
+        """See `SelectionSettings`."""
+        return self.pred_iou_thresh
 
     def for_diameter(self, diameter: float) -> GenerationSettings:
         """The settings for images whose cells are about `diameter` pixels wide instead of `cell_diameter`."""
@@ -60,14 +62,6 @@ class GenerationSettings(Settings):
                 "cell_diameter": diameter,
             }
         )
-
-
-@dataclass(frozen=True)
-class _Tile:
-    top: int
-    left: int
-    own: tuple[float, float, float, float]  # top, left, bottom, right of the part whose prompts it answers
-    scale: float  # pixels of the tile per pixel of the image
 
 
 class SamSegmenter(Segmenter):
@@ -105,18 +99,20 @@ class SamSegmenter(Segmenter):
 
     def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`."""
-        return keep_best(self.candidates(image, on_progress), self.settings)
+        return Ranked(self.candidates(image, on_progress)).select(self.settings)
 
     @torch.inference_mode()
     def candidates(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
-        """Every mask that passes the thresholds of `settings`, before `keep_best` compares them."""
+        """Every mask that passes the thresholds of `settings`, before they are compared with each other."""
         image = check_image(image)
         size = image.shape[:2]
         side = self.model.tile
         picture = raise_contrast(image)
         views = [_resized(picture, scale, side) for scale in self.settings.scales]
         overlap = self.settings.overlap
-        tiles = [_tiles(v.shape, side, overlap, scale) for v, scale in zip(views, self.settings.scales, strict=True)]
+        tiles = [
+            tiles_over(v.shape, side, overlap, scale) for v, scale in zip(views, self.settings.scales, strict=True)
+        ]
         total = sum(map(len, tiles))
         masks: list[BoxMask] = []
         scores: list[float] = []
@@ -133,7 +129,7 @@ class SamSegmenter(Segmenter):
         return Instances.from_box_masks(masks, size, scores=np.array(scores))
 
     def _masks_of_tiles(
-        self, tiles: list[_Tile], pixels: Tensor, size: tuple[int, int]
+        self, tiles: list[Tile], pixels: Tensor, size: tuple[int, int]
     ) -> Iterator[tuple[BoxMask, float]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             embeddings = self.model.encode(to_pixels(pixels))
@@ -142,7 +138,7 @@ class SamSegmenter(Segmenter):
                 for chunk in points[number].split(self.settings.points_per_batch):
                     yield from self._masks_of_points(embeddings[number : number + 1], chunk, tile, size)
 
-    def _prompts(self, embeddings: Tensor, tiles: list[_Tile]) -> list[Tensor]:
+    def _prompts(self, embeddings: Tensor, tiles: list[Tile]) -> list[Tensor]:
         """Points (P, 2) in pixels of each tile, inside the part it answers for."""
         if self.prompts == "centres":
             heat = torch.sigmoid(self.model.centre_head(embeddings).float())
@@ -155,10 +151,10 @@ class SamSegmenter(Segmenter):
             axis = (torch.arange(self.settings.points_per_side, device=self.device) + 0.5) * step
             grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
             points, margin = [grid] * len(tiles), 0.0
-        return [_inside(each.float(), tile, margin) for each, tile in zip(points, tiles, strict=True)]
+        return [owned(each.float(), tile, margin) for each, tile in zip(points, tiles, strict=True)]
 
     def _masks_of_points(
-        self, embedding: Tensor, points: Tensor, tile: _Tile, size: tuple[int, int]
+        self, embedding: Tensor, points: Tensor, tile: Tile, size: tuple[int, int]
     ) -> Iterator[tuple[BoxMask, float]]:
         settings, side = self.settings, self.model.tile
         if not len(points):
@@ -179,112 +175,10 @@ class SamSegmenter(Segmenter):
             & (area <= settings.max_area_share * side**2)
         )
         for mask, score in zip(logits[kept].cpu().numpy(), quality[kept].tolist(), strict=True):
-            box_mask = _enlarge(mask, tile, side, size)
+            corner, stride = (tile.top / tile.scale, tile.left / tile.scale), side / len(mask) / tile.scale
+            box_mask = enlarge(mask, 0, corner, stride, size)
             if box_mask is not None:
                 yield box_mask, min(max(score, 0.0), 1.0)
-
-
-def keep_best(candidates: Instances, settings: GenerationSettings) -> Instances:
-    """Best score first, without masks below the thresholds or overlapping a better one too far.
-
-    Overlap is allowed up to `mask_nms_iou` of both and `mask_nms_cover` of the smaller mask.
-    """
-    best = Ranked(candidates).select(settings)
-    return Instances.from_rles(best.rles, best.size, best.categories, best.scores)  # ids by rank
-
-
-class Ranked:
-    """Candidates, best score first, with what `keep_best` asks of them computed once for many settings."""
-
-    def __init__(self, candidates: Instances):
-        scores = np.zeros(len(candidates)) if candidates.scores is None else candidates.scores
-        order = np.argsort(-scores, kind="stable")
-        self.candidates, self.scores = candidates.select(order), scores[order]
-        self.iou, self.areas = self.candidates.iou(self.candidates), self.candidates.areas
-        # How much of the smaller mask two share, from IoU = shared / (sum of areas - shared).
-        smaller = np.maximum(np.minimum(self.areas[:, None], self.areas[None]), 1)
-        self.cover = self.iou / (1 + self.iou) * (self.areas[:, None] + self.areas[None]) / smaller
-
-    def kept(self, settings: GenerationSettings) -> np.ndarray:
-        """Which candidates remain, in order of rank: their places, (K,)."""
-        good = (self.scores >= settings.pred_iou_thresh) & (self.areas >= max(1, settings.min_area))
-        places = np.flatnonzero(good)
-        window = np.ix_(places, places)
-        clash = (self.iou[window] > settings.mask_nms_iou) | (self.cover[window] > settings.mask_nms_cover)
-        kept = np.ones(len(places), bool)
-        for i in range(len(places)):
-            if kept[i]:
-                kept[i + 1 :] &= ~clash[i, i + 1 :]
-        return places[kept]
-
-    def select(self, settings: GenerationSettings) -> Instances:
-        """The candidates that remain."""
-        return self.candidates.select(self.kept(settings))
-
-
-def merged(parts: Sequence[Instances]) -> Instances:
-    """Candidates of several looks at one image, as one set."""
-    scores = [part.scores for part in parts if part.scores is not None]
-    return Instances.from_rles(
-        [rle for part in parts for rle in part.rles], parts[0].size, scores=np.concatenate(scores) if scores else None
-    )
-
-
-def _tiles(shape: tuple[int, ...], side: int, overlap: float, scale: float = 1.0) -> list[_Tile]:
-    """Tiles that cover the image and overlap by at least that share; the parts they answer for meet without gaps."""
-    tops, lefts = (_starts(length, side, overlap) for length in shape)
-    tiles = []
-    for row, top in enumerate(tops):
-        for column, left in enumerate(lefts):
-            own = (
-                -np.inf if row == 0 else (tops[row - 1] + top + side) / 2,
-                -np.inf if column == 0 else (lefts[column - 1] + left + side) / 2,
-                np.inf if row == len(tops) - 1 else (top + tops[row + 1] + side) / 2,
-                np.inf if column == len(lefts) - 1 else (left + lefts[column + 1] + side) / 2,
-            )
-            tiles.append(_Tile(top, left, own, scale))
-    return tiles
-
-
-def _starts(length: int, side: int, overlap: float) -> list[int]:
-    count = max(1, int(np.ceil((length - side) / (side * (1 - overlap)))) + 1)
-    return [round(float(v)) for v in np.linspace(0, length - side, count)] if count > 1 else [0]
-
-
-def _inside(points: Tensor, tile: _Tile, margin: float = 0.0) -> Tensor:
-    x, y = points[:, 0] + tile.left, points[:, 1] + tile.top
-    top, left, bottom, right = tile.own
-    return points[(y >= top - margin) & (y < bottom + margin) & (x >= left - margin) & (x < right + margin)]
-
-
-def _enlarge(logits: np.ndarray, tile: _Tile, side: int, size: tuple[int, int]) -> BoxMask | None:
-    """A tile's mask in pixels of the image, inside its own box, its largest part alone; None for an empty one."""
-    rows, columns = np.nonzero(logits > 0)
-    if not len(rows):
-        return None
-    stride = side / logits.shape[-1] / tile.scale  # pixels of the image per logit
-    top, up = _weights(rows, tile.top / tile.scale, stride, len(logits), size[0])
-    left, across = _weights(columns, tile.left / tile.scale, stride, len(logits), size[1])
-    mask = up @ logits @ across.T > 0
-    parts, count = ndimage.label(mask)
-    if count == 0:
-        return None
-    if count > 1:
-        mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    return ndimage.binary_fill_holes(mask), (top, left)
-
-
-def _weights(used: np.ndarray, origin: float, stride: float, count: int, length: int) -> tuple[int, np.ndarray]:
-    """Linear interpolation along one axis: the first pixel of the box around `used`, and weights (pixels, count)."""
-    first = max(0, int(np.floor(origin + (used.min() - 1) * stride)))
-    last = min(length, int(np.ceil(origin + (used.max() + 2) * stride)))
-    place = np.clip((np.arange(first, last) + 0.5 - origin) / stride - 0.5, 0, count - 1)
-    below = np.minimum(place.astype(int), count - 2)
-    weights = np.zeros((max(0, last - first), count), np.float32)
-    pixels = np.arange(len(weights))
-    weights[pixels, below] = below + 1 - place
-    weights[pixels, below + 1] = place - below
-    return first, weights
 
 
 def _resized(picture: np.ndarray, scale: float, side: int) -> np.ndarray:

@@ -16,14 +16,9 @@ from transformers import PreTrainedConfig
 
 from glioma_hf.errors import InputError
 from glioma_hf.models import EMBEDDED
+from glioma_hf.models.checked import check_base_config, check_finite, read_tensors
 from glioma_hf.models.sam.cell_model import CellModel
-from glioma_hf.models.sam.checked import (
-    check_base_config,
-    check_finite,
-    check_weights_hold,
-    read_adapter_config,
-    read_tensors,
-)
+from glioma_hf.models.sam.checked import check_weights_hold, read_adapter_config
 from glioma_hf.models.sam.recipe import LoraSettings
 from glioma_hf.models.sam.sam import WEIGHTS, CellSam
 from glioma_hf.models.sam.sam2 import CellSam2

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from itertools import product
 
 from glioma_hf.instances import Instances
-from glioma_hf.metrics.image_score import is_scored, scored_objects
-from glioma_hf.metrics.matching import Counts, count
-from glioma_hf.metrics.scoring_options import ScoringOptions
+from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.models.base import LabelledPixels
-from glioma_hf.models.sam.generate import GenerationSettings, Ranked, SamSegmenter, merged
+from glioma_hf.models.candidates import Ranked, merged, middle_of_best, rate
+from glioma_hf.models.sam.generate import SamSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 PRED_IOU_THRESHS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
@@ -41,19 +40,15 @@ def tune(
             candidates.append(lowest.with_settings(scales=(scale,)).candidates(image))
         references.append(scored_objects(instances))
         on_progress(Progress(f"validation image {number} of {len(images)}", number, len(images)))
-    tried: list[tuple[float, GenerationSettings]] = []
+    rated = []
     for chosen in scales:
         ranked = [Ranked(merged([by_scale[scale][number] for scale in chosen])) for number in range(len(images))]
-        scored = [is_scored(each.candidates, ScoringOptions()) for each in ranked]
-        ious = [each.candidates.iou(reference) for each, reference in zip(ranked, references, strict=True)]
-        for score, iou, cover in product(PRED_IOU_THRESHS, NMS_IOUS, NMS_COVERS):
-            changes = {"scales": chosen, "pred_iou_thresh": score, "mask_nms_iou": iou, "mask_nms_cover": cover}
-            settings = lowest.settings.model_copy(update=changes)
-            counts = Counts()
-            for each, inner, matrix in zip(ranked, scored, ious, strict=True):
-                kept = each.kept(settings)
-                counts += count(matrix[kept[inner[kept]]], 0.5)
-            tried.append((counts.ap, settings))
-    best = max(ap for ap, _ in tried)
-    equal = [settings for ap, settings in tried if ap == best]
-    return segmenter.with_settings(**equal[len(equal) // 2].model_dump()), best
+        choices = [
+            lowest.settings.model_copy(
+                update={"scales": chosen, "pred_iou_thresh": score, "mask_nms_iou": iou, "mask_nms_cover": cover}
+            )
+            for score, iou, cover in product(PRED_IOU_THRESHS, NMS_IOUS, NMS_COVERS)
+        ]
+        rated += rate(ranked, references, choices)
+    best, settings = middle_of_best(rated)
+    return segmenter.with_settings(**settings.model_dump()), best

@@ -3,29 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 
-from glioma_hf import InputError, Instances
+from glioma_hf import InputError
 from glioma_hf.models.base import Segmenter
-from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, _enlarge, _inside, _Tile, _tiles, keep_best
+from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.preprocess import raise_contrast
-from tests.strategies import square
 
 LOOSE = GenerationSettings(pred_iou_thresh=0, stability_score_thresh=0, min_area=1, max_area_share=1)
-
-
-@pytest.mark.parametrize("overlap", [0, 0.25, 0.375, 0.5, 0.9])
-@pytest.mark.parametrize("shape", [(64, 64), (65, 200), (64, 95), (130, 128), (300, 111)])
-def test_every_point_is_answered_by_exactly_one_tile_that_holds_it(shape, overlap):
-    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
-    everywhere = torch.tensor(np.stack([columns.ravel(), rows.ravel()], 1), dtype=torch.float32)
-    answered = np.zeros(shape, int)
-    for tile in _tiles(shape, 64, overlap):
-        own = _inside(everywhere - torch.tensor([tile.left, tile.top]), tile)
-        assert len(own) == 0 or (own.min() >= 0 and own.max() < 64)
-        x, y = (own + torch.tensor([tile.left, tile.top])).long().T.numpy()
-        answered[y, x] += 1
-    assert (answered == 1).all()
 
 
 class Painter(torch.nn.Module):
@@ -89,21 +73,6 @@ def test_an_expected_diameter_scales_images_to_what_the_model_knows():
     assert (settings.scales, settings.min_area, settings.cell_diameter) == ((0.5, 0.25), 240, 80)
 
 
-def test_masks_are_enlarged_as_interpolation_does():
-    logits = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    logits[..., :3, :] = logits[..., -3:, :] = logits[..., :3] = logits[..., -3:] = -3.0
-    logits[..., 5:11, 4:12] = logits[..., 5:11, 4:12].abs() + 0.5
-    tile = _Tile(10, 20, (0, 0, 0, 0), 1.0)
-    mask, (top, left) = _enlarge(logits[0, 0].numpy(), tile, 32, (100, 100))
-    whole = torch.nn.functional.interpolate(logits, scale_factor=2, mode="bilinear")[0, 0].numpy() > 0
-    parts, _ = ndimage.label(whole)
-    expected = np.zeros((100, 100), bool)
-    expected[10:42, 20:52] = ndimage.binary_fill_holes(parts == np.bincount(parts[parts > 0]).argmax())
-    placed = np.zeros((100, 100), bool)
-    placed[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
-    assert np.array_equal(placed, expected)
-
-
 def test_it_is_a_segmenter_whose_result_has_scores_best_first(tiny_model):
     segmenter = SamSegmenter(tiny_model, LOOSE)
     assert isinstance(segmenter, Segmenter)
@@ -131,23 +100,6 @@ def test_progress_may_stop_the_work(tiny_model):
 
     with pytest.raises(KeyboardInterrupt):
         SamSegmenter(tiny_model, LOOSE).segment(np.zeros((64, 64), np.uint8), stop)
-
-
-def test_keep_best_allows_overlap_up_to_its_limits():
-    # Of 100 pixels each: the second shares 40 with the first (IoU 0.25), the third 80 (IoU 0.67).
-    cells = Instances.from_polygons(
-        [square(0, 0, 10), square(6, 0, 10), square(2, 0, 10)], (20, 20), scores=[0.9, 0.8, 0.7]
-    )
-
-    def kept(**changes) -> list[float]:
-        settings = GenerationSettings(pred_iou_thresh=0.1, min_area=1, **changes)
-        return keep_best(cells, settings).scores.tolist()
-
-    assert kept(mask_nms_iou=0.35, mask_nms_cover=0.7) == [0.9, 0.8]
-    assert kept(mask_nms_iou=0.2, mask_nms_cover=1) == [0.9]
-    assert kept(mask_nms_iou=1, mask_nms_cover=0.3) == [0.9]
-    assert kept(mask_nms_iou=1, mask_nms_cover=1) == [0.9, 0.8, 0.7]
-    assert keep_best(cells, GenerationSettings(pred_iou_thresh=0.75, min_area=101)).scores is not None
 
 
 def test_settings_refuse_what_makes_no_sense():

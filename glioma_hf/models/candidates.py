@@ -1,0 +1,141 @@
+"""From many candidate masks to the instances of an image: enlarged in their boxes, ranked, the covered ones dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+
+from glioma_hf.instances import Instances
+from glioma_hf.metrics.image_score import is_scored
+from glioma_hf.metrics.matching import Counts, count
+from glioma_hf.metrics.scoring_options import ScoringOptions
+from glioma_hf.models.base import Settings
+from glioma_hf.rle import BoxMask
+
+
+class SelectionSettings(Settings):
+    """Which candidates are kept; thresholds are to be chosen on validation data."""
+
+    mask_nms_iou: float = Field(0.35, ge=0, le=1)  # two masks of more are one cell; CellSeg1 has 0.05
+    mask_nms_cover: float = Field(0.7, ge=0, le=1)  # of the smaller of two masks
+    min_area: int = Field(60, ge=0, le=2**28)  # pixels
+
+    @property
+    def least_score(self) -> float:
+        """The score from which a candidate is kept."""
+        raise NotImplementedError
+
+
+AnySelection = TypeVar("AnySelection", bound=SelectionSettings)
+
+
+class Ranked:
+    """Candidates, best score first, with what selection asks of them computed once for many settings."""
+
+    def __init__(self, candidates: Instances):
+        scores = np.zeros(len(candidates)) if candidates.scores is None else candidates.scores
+        order = np.argsort(-scores, kind="stable")
+        self.candidates, self.scores = candidates.select(order), scores[order]
+        self.iou, self.areas = self.candidates.iou(self.candidates), self.candidates.areas
+        # How much of the smaller mask two share, from IoU = shared / (sum of areas - shared).
+        smaller = np.maximum(np.minimum(self.areas[:, None], self.areas[None]), 1)
+        self.cover = self.iou / (1 + self.iou) * (self.areas[:, None] + self.areas[None]) / smaller
+
+    def kept(self, settings: SelectionSettings) -> np.ndarray:
+        """Which candidates remain, in order of rank: their places, (K,).
+
+        Those below the score or area of the settings go, and those that overlap a better one beyond `mask_nms_iou` of
+        both or `mask_nms_cover` of the smaller.
+        """
+        good = (self.scores >= settings.least_score) & (self.areas >= max(1, settings.min_area))
+        places = np.flatnonzero(good)
+        window = np.ix_(places, places)
+        clash = (self.iou[window] > settings.mask_nms_iou) | (self.cover[window] > settings.mask_nms_cover)
+        kept = np.ones(len(places), bool)
+        for i in range(len(places)):
+            if kept[i]:
+                kept[i + 1 :] &= ~clash[i, i + 1 :]
+        return places[kept]
+
+    def select(self, settings: SelectionSettings) -> Instances:
+        """The candidates that remain, best score first; their ids are their ranks."""
+        best = self.candidates.select(self.kept(settings))
+        return Instances.from_rles(best.rles, best.size, best.categories, best.scores)
+
+
+def merged(parts: Sequence[Instances]) -> Instances:
+    """Candidates of several looks at one image, as one set."""
+    scores = [part.scores for part in parts if part.scores is not None]
+    return Instances.from_rles(
+        [rle for part in parts for rle in part.rles], parts[0].size, scores=np.concatenate(scores) if scores else None
+    )
+
+
+def rate(
+    images: Sequence[Ranked], references: Sequence[Instances], choices: Iterable[AnySelection]
+) -> list[tuple[float, AnySelection]]:
+    """AP at IoU 0.5, pooled over images, of each choice of settings, in their order.
+
+    Args:
+        images: the candidates of each image.
+        references: what of each image's references is scored, see `scored_objects`.
+    """
+    scored = [is_scored(each.candidates, ScoringOptions()) for each in images]
+    ious = [each.candidates.iou(reference) for each, reference in zip(images, references, strict=True)]
+    rated = []
+    for settings in choices:
+        counts = Counts()
+        for each, inner, matrix in zip(images, scored, ious, strict=True):
+            kept = each.kept(settings)
+            counts += count(matrix[kept[inner[kept]]], 0.5)
+        rated.append((counts.ap, settings))
+    return rated
+
+
+def middle_of_best(rated: Sequence[tuple[float, AnySelection]]) -> tuple[float, AnySelection]:
+    """The highest AP and its settings; among equals the middle one, so that a plateau isn't left at its edge."""
+    best = max(ap for ap, _ in rated)
+    equal = [settings for ap, settings in rated if ap == best]
+    return best, equal[len(equal) // 2]
+
+
+def enlarge(
+    values: np.ndarray, threshold: float, corner: tuple[float, float], stride: float, size: tuple[int, int]
+) -> BoxMask | None:
+    """A small mask in pixels of the image, inside its own box: its largest part alone, without holes; None if empty.
+
+    Args:
+        values: float (h, w), interpolated linearly; the mask is where they are over `threshold`.
+        corner: top and left edge of the first value, in pixels of the image.
+        stride: pixels per value.
+        size: of the image, (height, width).
+    """
+    rows, columns = np.nonzero(values > threshold)
+    if not len(rows):
+        return None
+    top, up = _weights(rows, corner[0], stride, values.shape[0], size[0])
+    left, across = _weights(columns, corner[1], stride, values.shape[1], size[1])
+    mask = up @ values @ across.T > threshold
+    parts, number = ndimage.label(mask)
+    if number == 0:
+        return None
+    if number > 1:
+        mask = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return ndimage.binary_fill_holes(mask), (top, left)
+
+
+def _weights(used: np.ndarray, origin: float, stride: float, count: int, length: int) -> tuple[int, np.ndarray]:
+    """Linear interpolation along one axis: the first pixel of the box around `used`, and weights (pixels, count)."""
+    first = max(0, int(np.floor(origin + (used.min() - 1) * stride)))
+    last = min(length, int(np.ceil(origin + (used.max() + 2) * stride)))
+    place = np.clip((np.arange(first, last) + 0.5 - origin) / stride - 0.5, 0, count - 1)
+    below = np.minimum(place.astype(int), count - 2)
+    weights = np.zeros((max(0, last - first), count), np.float32)
+    pixels = np.arange(len(weights))
+    weights[pixels, below] = below + 1 - place
+    weights[pixels, below + 1] = place - below
+    return first, weights

@@ -1,0 +1,1 @@
+"""A heat map of cell centres, and for each centre a mask network of its own: masks that may overlap."""

@@ -1,0 +1,138 @@
+"""Centres and dynamic masks, as a family: what the rest of the package knows of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers import set_seed
+
+from glioma_hf.errors import InputError
+from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
+from glioma_hf.models.centres.encoders import VARIANTS, pretrained_encoder
+from glioma_hf.models.centres.network import CentreNetwork
+from glioma_hf.models.centres.pretrained import PACKAGES
+from glioma_hf.models.centres.recipe import RECIPES, CentresRecipe, NetworkConfig
+from glioma_hf.models.centres.segment import CentreSegmenter, CentreSettings
+from glioma_hf.models.centres.train import train
+from glioma_hf.models.centres.tune import tune
+from glioma_hf.models.checked import check_finite, read_tensors
+from glioma_hf.models.device import best_device
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+IMAGENET, RANDOM = "imagenet", "random"  # bases that have seen no cell: a published encoder, or start values alone
+
+
+def new_network(base: str, config: NetworkConfig | None = None, seed: int = 0) -> CentreNetwork:
+    """A network to train from: `imagenet`, `random`, or what a folder holds.
+
+    Raises `InputError` where there is no such base, a package that it stands on isn't installed, or `config` asks for
+    another network than the folder's.
+    """
+    set_seed(seed)
+    if base == RANDOM:
+        return CentreNetwork(config or NetworkConfig(encoder="tiny", frozen_features=None))
+    if base == IMAGENET:
+        known, encoder = pretrained_encoder(config or NetworkConfig())
+        network = CentreNetwork(known, encoder)
+        if network.frozen is not None:
+            network.frozen.load()
+        return network
+    if not Path(base).is_dir():
+        raise InputError(f"the model {base} can't be loaded; give {IMAGENET}, {RANDOM} or a folder that `train` wrote")
+    network = read_network(Path(base))
+    if config is not None and config != network.config:
+        differing = [
+            name for name in NetworkConfig.model_fields if getattr(config, name) != getattr(network.config, name)
+        ]
+        raise InputError(f"{base}: the recipe asks for another {differing[0]} than its network has; leave network out")
+    return network
+
+
+def read_network(folder: Path) -> CentreNetwork:
+    """The network that lies in a folder. Raises `InputError` that names what is wrong with it."""
+    path = folder / CONFIG
+    try:
+        config = NetworkConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
+    path = folder / WEIGHTS
+    with torch.device("meta"):
+        expected = CentreNetwork(config).state_dict()
+    try:
+        tensors = read_tensors(path, expected)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]}); train again") from None
+    check_finite(tensors.items(), str(path))
+    network = CentreNetwork(config)
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def load(base: str, folder: Path | None) -> CentreSegmenter:
+    """What lies in `folder`, whatever it was trained from, or in the folder that `base` names."""
+    if folder is None and base in (IMAGENET, RANDOM):
+        raise InputError(f"the model centres:{base} has seen no cell yet; train it first")
+    network = read_network(folder) if folder is not None else new_network(base)
+    return CentreSegmenter(network.to(best_device()))
+
+
+def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: CentresRecipe, run: Run) -> CentreSegmenter:
+    """A network trained on images; it knows how large their cells are."""
+    network = new_network(base, recipe.network, recipe.seed)
+    trained = train(network, images, recipe, run, base != RANDOM, CentreSegmenter)
+    return CentreSegmenter(trained, CentreSettings(cell_diameter=typical_diameter(images)))
+
+
+def typical_diameter(images: Sequence[LabelledPixels]) -> float:
+    """Median over the cells of the diameter of the circle of the same area, in pixels."""
+    areas = np.concatenate([instances.areas for _, instances in images])
+    return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
+
+
+def save(segmenter: Segmenter, folder: Path, base: str) -> None:
+    """Config and weights, all that prediction needs: no package, and not the base."""
+    assert isinstance(segmenter, CentreSegmenter)
+    network = segmenter.network
+    (folder / CONFIG).write_text(network.config.model_dump_json(indent=2))
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
+
+
+def summary(base: str, recipe: CentresRecipe) -> str:
+    """What a card says of a model."""
+    config = recipe.network or NetworkConfig()
+    text = (
+        f"Base: {base}. A heat map of cell centres and a mask network for each centre (CondInst's idea), so that masks "
+        "may overlap; trained with `glioma_hf` on few annotated images."
+    )
+    if base == RANDOM:
+        return f"{text} Nothing in it was trained before."
+    variant = VARIANTS.get(config.encoder)
+    stands_on = [PACKAGES[variant.package].licence if variant and variant.package else f"the backbone {config.encoder}"]
+    if config.frozen_features:
+        stands_on.append(PACKAGES[config.frozen_features].licence)
+    return f"{text} Its weights contain or began as those of: {'; '.join(stands_on)}."
+
+
+FAMILY = Family(
+    name="centres",
+    title="Centres and dynamic masks",
+    tuned="trained",
+    summary=summary,
+    bases=(IMAGENET, RANDOM),
+    recipe=CentresRecipe,
+    settings=CentreSettings,
+    recipes=RECIPES,
+    default_recipe="quick",
+    weights=(CONFIG, WEIGHTS),
+    load=load,
+    train=train_segmenter,
+    save=save,
+    tune=tune,  # type: ignore[arg-type]  # takes the family's own segmenters alone
+    tags=("centres",),
+)

@@ -1,0 +1,63 @@
+"""From any microscope image to what the network sees, the same in training and prediction: grey, half as large.
+
+An image may be a memory-mapped array; it is read window by window, and only its statistics are of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from glioma_hf.models.centres.recipe import SHRINK
+
+LEAST_SPREAD = 0.02  # of the brightest pixel: what is flatter than that is empty, and noise isn't raised to signal
+READ_WHOLE = 2**24  # pixels; of larger images the statistics are those of windows all over it
+WINDOWS, WINDOW = 12, 512  # windows along each side, and their side in pixels
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of an image's grey values, halved in size: the brightest, and median and spread in shares of it."""
+
+    white: float
+    median: float
+    spread: float
+
+
+def statistics_of(image: np.ndarray) -> Statistics:
+    """Of an image (H, W) or (H, W, channels); of one over 16 megapixels from 144 windows of it."""
+    values = np.concatenate([halved(part).ravel() for part in _parts(image)])
+    white = float(values.max(initial=0.0)) or 1.0
+    median, spread = float(np.median(values)), float(values.std())
+    return Statistics(white, median / white, max(spread / white, LEAST_SPREAD))
+
+
+def standardised(image: np.ndarray, found: Statistics) -> np.ndarray:
+    """An image, or a window of one, halved: float32, in standard deviations about the median of the whole."""
+    return (halved(image) / np.float32(found.white) - np.float32(found.median)) / np.float32(found.spread)
+
+
+def halved(image: np.ndarray) -> np.ndarray:
+    """Grey means of 2 x 2 pixels: float32 (ceil(H / 2), ceil(W / 2)); odd sides end in their last line again."""
+    grey = np.asarray(image, np.float32)
+    grey = grey[..., :3].mean(2) if grey.ndim == 3 else grey
+    return shrunk(np.pad(grey, [(0, side % SHRINK) for side in grey.shape], mode="edge"), SHRINK)
+
+
+def shrunk(values: np.ndarray, factor: int) -> np.ndarray:
+    """Means of squares of `factor` x `factor`: float32."""
+    height, width = values.shape
+    squares = values.reshape(height // factor, factor, width // factor, factor)
+    return np.asarray(squares.mean((1, 3), dtype=np.float32))
+
+
+def _parts(image: np.ndarray) -> Iterator[np.ndarray]:
+    height, width = image.shape[:2]
+    if height * width <= READ_WHOLE:
+        yield image
+        return
+    for top in np.linspace(0, max(0, height - WINDOW), WINDOWS).astype(int) // SHRINK * SHRINK:
+        for left in np.linspace(0, max(0, width - WINDOW), WINDOWS).astype(int) // SHRINK * SHRINK:
+            yield image[top : top + WINDOW, left : left + WINDOW]

@@ -1,0 +1,193 @@
+"""From an image of any size to instances that may overlap: the heat map's peaks are asked for their masks.
+
+The image is seen tile by tile, each mirrored several ways and the answers averaged. A tile answers for the peaks in its
+middle; around it lies all that a mask may reach, so that a cell across a seam is a cell like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from glioma_hf.instances import Instances, check_size
+from glioma_hf.models.base import Segmenter, check_image
+from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge
+from glioma_hf.models.centres.network import CentreNetwork, Maps
+from glioma_hf.models.centres.preprocess import Statistics, standardised, statistics_of
+from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
+from glioma_hf.models.device import has_fast_bfloat16
+from glioma_hf.models.tiles import Tile, tiles_over
+from glioma_hf.progress import OnProgress, Progress, ignore
+from glioma_hf.rle import BoxMask
+
+MIRRORED: dict[int, list[list[int]]] = {1: [[]], 2: [[], [-2, -1]], 4: [[], [-1], [-2], [-2, -1]]}  # axes turned round
+ASKED_AT_ONCE = 64  # centres; what they take of memory is bounded so
+SURROUNDINGS = 32  # pixels as the network sees them, beyond a mask's window: what else a centre should see
+
+
+class CentreSettings(SelectionSettings):
+    """How centres are found and which masks are kept; thresholds are to be chosen on validation data."""
+
+    centre_thresh: float = Field(0.05, ge=0, le=1)  # heat from which a peak is asked
+    mask_thresh: float = Field(0.4, gt=0, lt=1)  # chance from which a pixel is the cell's
+    score_thresh: float = Field(0.15, ge=0, le=1)  # heat x predicted IoU x mean chance of the mask's pixels
+    mask_nms_iou: float = Field(0.3, ge=0, le=1)  # two masks of more are one cell
+    mask_nms_cover: float = Field(0.6, ge=0, le=1)  # of the smaller of two masks
+    min_area: int = Field(80, ge=0, le=2**28)  # pixels
+    views: Literal[1, 2, 4] = 4  # in which the image is seen: as it is and mirrored
+    scale: float = Field(1.0, ge=0.05, le=20)  # at which the image is seen
+    cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
+    tile: int = Field(768, ge=384, le=8192, multiple_of=COARSEST)  # largest side, as the network sees it
+
+    @property
+    def least_score(self) -> float:
+        """See `SelectionSettings`."""
+        return self.score_thresh
+
+
+class CentreSegmenter(Segmenter):
+    """A `Segmenter` around a `CentreNetwork`.
+
+    Example:
+        segmenter = load_segmenter("model")
+        cells = segmenter.with_settings(views=1).segment(read_image("cells.tif"))
+    """
+
+    def __init__(self, network: CentreNetwork, settings: CentreSettings | None = None):
+        self.network = network.eval()
+        self.settings = settings or CentreSettings()
+        self.device = next(network.parameters()).device
+        self.fast = has_fast_bfloat16(self.device)
+        if self.device.type == "cpu":
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def score_threshold(self) -> float:
+        """The score from which a mask is kept."""
+        return self.settings.score_thresh
+
+    def with_score_threshold(self, threshold: float) -> CentreSegmenter:
+        """The same model with another threshold of the score."""
+        return self.with_settings(score_thresh=threshold)
+
+    def for_diameter(self, diameter: float) -> CentreSegmenter:
+        """The same model for images whose cells are about `diameter` pixels across."""
+        factor = diameter / self.settings.cell_diameter
+        return self.with_settings(
+            scale=self.settings.scale / factor,
+            min_area=round(self.settings.min_area * factor**2),
+            cell_diameter=diameter,
+        )
+
+    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+        """Instances of an image, best score first; see `Segmenter`.
+
+        A memory-mapped image is read window by window, unless `scale` isn't 1: what is held of an image of any size is
+        one tile and the masks.
+        """
+        return Ranked(self.candidates(image, on_progress)).select(self.settings)
+
+    @torch.inference_mode()
+    def candidates(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+        """Every mask that passes the thresholds of `settings`, before they are compared with each other."""
+        image = check_image(image)
+        size, scale = image.shape[:2], self.settings.scale
+        view = image if scale == 1 else _resized(image, scale)
+        found = statistics_of(view)
+        seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
+        tiles = tiles_over(seen, self.settings.tile, self._overlap(), scale)
+        masks: list[BoxMask] = []
+        scores: list[float] = []
+        for done, tile in enumerate(tiles, start=1):
+            for mask, score in self._masks_of_tile(view, tile, found, size):
+                masks.append(mask)
+                scores.append(score)
+            on_progress(Progress(done=done, total=len(tiles)))
+        return Instances.from_box_masks(masks, size, scores=np.array(scores))
+
+    def _overlap(self) -> float:
+        """Share of a tile that its neighbours see too: twice what lies around the part that it answers for."""
+        return min(0.75, 2 * (self.network.config.reach * STRIDE + SURROUNDINGS) / self.settings.tile)
+
+    def _masks_of_tile(
+        self, view: np.ndarray, tile: Tile, found: Statistics, size: tuple[int, int]
+    ) -> Iterator[tuple[BoxMask, float]]:
+        settings, config = self.settings, self.network.config
+        pixels = self._pixels(view, tile, found)
+        mirrored = MIRRORED[settings.views]
+        looks = [self._look(pixels.flip(axes)) for axes in mirrored]
+        heats = [torch.sigmoid(maps.heat[0]).flip(axes) for maps, axes in zip(looks, mirrored, strict=True)]
+        heat = torch.stack(heats).mean(0)
+        cells = _peaks(heat, settings.centre_thresh, tile)
+        for some in cells.split(ASKED_AT_ONCE):
+            chances, quality = self._ask(looks, mirrored, some)
+            scores = (heat[some[:, 1], some[:, 0]] * quality).cpu().numpy()
+            stride = SHRINK * STRIDE / tile.scale
+            corners = (some.cpu().numpy() - config.reach) * stride
+            for chance, score, (x, y) in zip(chances.cpu().numpy(), scores, corners, strict=True):
+                inside = chance > settings.mask_thresh
+                # The least of a score is known before its mask is enlarged: chances are at most 1.
+                if score < settings.score_thresh or not inside.any():
+                    continue
+                corner = y + SHRINK * tile.top / tile.scale, x + SHRINK * tile.left / tile.scale
+                box_mask = enlarge(chance, settings.mask_thresh, corner, stride, size)
+                if box_mask is not None:
+                    yield box_mask, float(score * chance[inside].mean())
+
+    def _pixels(self, view: np.ndarray, tile: Tile, found: Statistics) -> Tensor:
+        """What the network sees of a tile: (1, 1, H, W), at the image's edge filled up with its median."""
+        top, left, side = SHRINK * tile.top, SHRINK * tile.left, SHRINK * self.settings.tile
+        grey = torch.from_numpy(standardised(view[top : top + side, left : left + side], found))
+        height, width = (-(-length // COARSEST) * COARSEST for length in grey.shape)
+        return F.pad(grey, (0, width - grey.shape[1], 0, height - grey.shape[0]))[None, None].to(self.device)
+
+    def _look(self, pixels: Tensor) -> Maps:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+            return self.network.maps(pixels)
+
+    def _ask(self, looks: list[Maps], mirrored: list[list[int]], cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Chances of each centre's mask (K, window, window) and its IoU (K,), as the looks have it in the mean."""
+        height, width = looks[0].heat.shape[-2:]
+        owners = torch.zeros(len(cells), dtype=torch.int64, device=cells.device)
+        chances, quality = [], []
+        for maps, axes in zip(looks, mirrored, strict=True):
+            x = width - 1 - cells[:, 0] if -1 in axes else cells[:, 0]
+            y = height - 1 - cells[:, 1] if -2 in axes else cells[:, 1]
+            there = torch.stack([x, y], 1)
+            weights, told = self.network.ask(maps.levels, there, owners)
+            chances.append(torch.sigmoid(self.network.draw(maps.features, weights, there, owners)).flip(axes))
+            quality.append(torch.sigmoid(told))
+        return torch.stack(chances).mean(0), torch.stack(quality).mean(0)
+
+
+def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
+    """Peaks of a heat map (h, w) that a tile answers for: int64 (K, 2), (x, y).
+
+    A peak may move by a cell from tile to tile: both answer there, lest neither does.
+    """
+    peaks = (heat == F.max_pool2d(heat[None], 3, 1, 1)[0]) & (heat >= threshold)
+    cells = torch.nonzero(peaks).flip(1)
+    corner = torch.tensor([tile.left, tile.top], device=heat.device)
+    top, left, bottom, right = tile.own
+    place = (cells + 0.5) * STRIDE + corner
+    low, high = (
+        torch.tensor(pair, device=heat.device)
+        for pair in ((left - STRIDE, top - STRIDE), (right + STRIDE, bottom + STRIDE))
+    )
+    return cells[((place >= low) & (place < high)).all(1)]
+
+
+def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+    """The grey image at another scale."""
+    grey = np.asarray(image, np.float32)
+    grey = grey[..., :3].mean(2) if grey.ndim == 3 else grey
+    height, width = (max(1, round(length * scale)) for length in grey.shape)
+    check_size((height, width))
+    resized = F.interpolate(torch.from_numpy(grey)[None, None], (height, width), mode="bilinear", antialias=scale < 1)
+    return resized[0, 0].numpy()

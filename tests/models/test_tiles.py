@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from glioma_hf.models.tiles import owned, tiles_over
+
+
+@pytest.mark.parametrize("overlap", [0, 0.25, 0.375, 0.5, 0.9])
+@pytest.mark.parametrize("shape", [(64, 64), (65, 200), (64, 95), (130, 128), (300, 111)])
+def test_every_point_is_answered_by_exactly_one_tile_that_holds_it(shape, overlap):
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
+    everywhere = torch.tensor(np.stack([columns.ravel(), rows.ravel()], 1), dtype=torch.float32)
+    answered = np.zeros(shape, int)
+    for tile in tiles_over(shape, 64, overlap):
+        own = owned(everywhere - torch.tensor([tile.left, tile.top]), tile)
+        assert len(own) == 0 or (own.min() >= 0 and own.max() < 64)
+        x, y = (own + torch.tensor([tile.left, tile.top])).long().T.numpy()
+        answered[y, x] += 1
+    assert (answered == 1).all()
