@@ -31,9 +31,13 @@ class Tile:
     scale: float = 1.0
 
 
-def tiles_over(shape: tuple[int, ...], side: int, overlap: float, scale: float = 1.0) -> list[Tile]:
-    """Tiles of that side which cover a view (H, W) and overlap by at least that share of it."""
-    tops, lefts = (_starts(length, side, overlap) for length in shape)
+def tiles_over(shape: tuple[int, ...], side: int, overlap: float, scale: float = 1.0, step: int = 1) -> list[Tile]:
+    """Tiles of that side which cover a view (H, W) and overlap by at least that share of it.
+
+    With `step` they begin at multiples of so many pixels, so that what is computed in cells of as many comes out the
+    same in each; the last ones may then reach beyond the view.
+    """
+    tops, lefts = (_starts(length, side, overlap, step) for length in shape)
     tiles = []
     for row, top in enumerate(tops):
         for column, left in enumerate(lefts):
@@ -54,6 +58,7 @@ def owned(points: Tensor, tile: Tile, margin: float = 0.0) -> Tensor:
     return points[(y >= top - margin) & (y < bottom + margin) & (x >= left - margin) & (x < right + margin)]
 
 
-def _starts(length: int, side: int, overlap: float) -> list[int]:
-    count = max(1, int(np.ceil((length - side) / (side * (1 - overlap)))) + 1)
-    return [round(float(v)) for v in np.linspace(0, length - side, count)] if count > 1 else [0]
+def _starts(length: int, side: int, overlap: float, step: int) -> list[int]:
+    last = max(0, -(-(length - side) // step)) * step
+    count = int(np.ceil(last / (side * (1 - overlap) - (step - 1)))) + 1
+    return [round(float(start) / step) * step for start in np.linspace(0, last, count)] if count > 1 else [0]

@@ -5,6 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import itertools
+
 from glioma_hf.models.tiles import owned, tiles_over
 
 
@@ -20,3 +22,15 @@ def test_every_point_is_answered_by_exactly_one_tile_that_holds_it(shape, overla
         x, y = (own + torch.tensor([tile.left, tile.top])).long().T.numpy()
         answered[y, x] += 1
     assert (answered == 1).all()
+
+
+@pytest.mark.parametrize("length", [100, 384, 385, 400, 800, 1001, 5000])
+def test_tiles_that_begin_at_steps_overlap_as_much_and_reach_the_end(length):
+    tiles = tiles_over((length, 10), 384, 0.5, step=32)
+    tops = [tile.top for tile in tiles]
+    assert tops[0] == 0
+    assert tops[-1] + 384 >= length
+    assert tops[-1] < length
+    assert all(top % 32 == 0 for top in tops)
+    assert all(0 < after - before <= 192 for before, after in itertools.pairwise(tops))
+    assert [tile.own[0] for tile in tiles[1:]] == [tile.own[2] for tile in tiles[:-1]]

@@ -101,7 +101,7 @@ class CentreSegmenter(Segmenter):
         view = image if scale == 1 else _resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
-        tiles = tiles_over(seen, self.settings.tile, self._overlap(), scale)
+        tiles = tiles_over(seen, self.settings.tile, self._overlap(), scale, COARSEST)
         masks: list[BoxMask] = []
         scores: list[float] = []
         for done, tile in enumerate(tiles, start=1):

@@ -1,0 +1,144 @@
+"""Prediction: peaks, masks and tiles, with a network that paints what it is told, and the settings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from glioma_hf import InputError, Instances
+from glioma_hf.models.centres.network import CentreNetwork, Maps
+from glioma_hf.models.centres.segment import CentreSegmenter, CentreSettings, _peaks
+from glioma_hf.models.tiles import tiles_over
+from tests.models.centres.test_contract import TINY
+
+RADIUS = 11  # cells of the heat map
+REACHED = 4 * (RADIUS + np.log(0.6 / 0.4))  # pixels: where a chance falls to the threshold
+
+
+class Painter(CentreNetwork):
+    """Stands in for the network: a pixel far brighter than all is a cell's centre, the cell a disc about it."""
+
+    def __init__(self):
+        super().__init__(TINY.model_copy(update={"reach": 20}))
+
+    def maps(self, crops):
+        bright = torch.nn.functional.max_pool2d(crops, 2)[:, 0]
+        return Maps([bright[:, None]], torch.where(bright > 3, 4.0, -9.0), bright[:, None], bright[:, None])
+
+    def ask(self, levels, cells, owners):
+        return torch.zeros(len(cells), 1), torch.full((len(cells),), 5.0)
+
+    def draw(self, features, weights, cells, owners):
+        axis = torch.arange(41.0) - 20
+        return (RADIUS - torch.hypot(axis[:, None], axis)).expand(len(cells), -1, -1)
+
+
+def spots(size: tuple[int, int], step: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """An image with single bright squares, two pixels wide, and their centres."""
+    image = np.random.default_rng(0).integers(100, 103, size, dtype=np.uint8)
+    centres = [(y, x) for y in range(60, size[0] - 60, step) for x in range(60, size[1] - 60, step)]
+    for y, x in centres:
+        image[y : y + 2, x : x + 2] = 255
+    return image, centres
+
+
+@pytest.mark.parametrize("views", [1, 2, 4])
+@pytest.mark.parametrize("size", [(300, 410), (1500, 1650)])
+def test_cells_are_found_once_and_alike_wherever_tiles_end(size, views):
+    image, centres = spots(size, 104)
+    segmenter = CentreSegmenter(Painter(), CentreSettings(tile=384, views=views))
+    cells = segmenter.segment(image)
+    assert len(cells) == len(centres)
+    found = {(round(y + h / 2), round(x + w / 2)) for x, y, w, h in cells.boxes}
+    for y, x in centres:
+        assert any(abs(y - row) <= 3 and abs(x - column) <= 3 for row, column in found), (y, x)
+    assert np.ptp(cells.areas) == 0  # a cell across a seam is as large as one in the middle
+    assert cells.areas[0] == pytest.approx(np.pi * REACHED**2, rel=0.02)
+    assert segmenter.with_settings(tile=1024).segment(image).iou(cells).max(1).min() == 1
+
+
+def test_masks_overlap_up_to_the_limits():
+    image, centres = spots((400, 400), 60)  # discs of radius 46 whose centres are 60 pixels apart
+    segmenter = CentreSegmenter(Painter())
+    cells = segmenter.segment(image)
+    assert len(cells) == len(centres)
+    assert cells.areas.sum() > 1.2 * (cells.to_label_map() > 0).sum()
+    assert len(segmenter.with_settings(mask_nms_iou=0.05).segment(image)) < len(centres)
+
+
+def test_scores_are_heat_times_iou_times_the_masks_mean_chance():
+    image, _ = spots((200, 200), 104)
+    (score,) = CentreSegmenter(Painter()).segment(image).scores
+    axis = np.arange(41.0) - 20
+    chance = 1 / (1 + np.exp(np.hypot(axis[:, None], axis) - RADIUS))
+    heat, quality = 1 / (1 + np.exp(-4)), 1 / (1 + np.exp(-5))
+    assert score == pytest.approx(heat * quality * chance[chance > 0.4].mean(), abs=1e-5)
+
+
+def test_peaks_at_a_seam_are_answered_on_both_sides_and_others_once():
+    tiles = tiles_over((600, 384), 384, 0.5)
+    assert [tile.top for tile in tiles] == [0, 108, 216]
+    heat = torch.zeros(192, 192)
+    seam = int(tiles[0].own[2])
+    heat[seam // 2, 50] = heat[10, 20] = 0.5
+    assert _peaks(heat, 0.1, tiles[0]).tolist() == [[20, 10], [50, seam // 2]]
+    below = torch.zeros(192, 192)
+    below[(seam - tiles[1].top) // 2, 50] = 0.5
+    assert _peaks(below, 0.1, tiles[1]).tolist() == [[50, (seam - tiles[1].top) // 2]]
+    assert _peaks(heat, 0.6, tiles[0]).tolist() == []
+
+
+def test_an_expected_diameter_scales_the_image():
+    image, centres = spots((600, 700), 208)
+    segmenter = CentreSegmenter(Painter(), CentreSettings(cell_diameter=88))
+    twice = segmenter.for_diameter(176)
+    assert (twice.settings.scale, twice.settings.min_area, twice.settings.cell_diameter) == (0.5, 320, 176)
+    cells = twice.segment(image)
+    assert len(cells) == len(centres)
+    assert cells.size == (600, 700)
+    assert cells.areas.max() == pytest.approx(np.pi * (2 * REACHED) ** 2, rel=0.02)
+
+
+@pytest.mark.parametrize("size", [(9, 30), (1, 1), (33, 500)])
+def test_images_smaller_than_a_window_and_colour(size):
+    torch.manual_seed(0)
+    loose = CentreSettings(centre_thresh=0.0, score_thresh=0.0, min_area=1, views=2)
+    segmenter = CentreSegmenter(CentreNetwork(TINY), loose)
+    grey = np.random.default_rng(0).integers(0, 255, size, dtype=np.uint8)
+    cells = segmenter.segment(grey)
+    assert cells.size == size
+    assert cells == segmenter.segment(np.repeat(grey[..., None], 3, 2))
+
+
+def test_an_empty_image_has_no_cells():
+    assert segmented(np.zeros((200, 300), np.uint8)) == Instances.from_rles([], (200, 300), scores=[])
+
+
+def segmented(image: np.ndarray) -> Instances:
+    return CentreSegmenter(Painter()).segment(image)
+
+
+def test_a_mapped_image_is_read_window_by_window(tmp_path, monkeypatch):
+    from glioma_hf.models.centres import preprocess
+
+    image, centres = spots((1500, 1650), 104)
+    np.save(tmp_path / "image.npy", image)
+    mapped = np.load(tmp_path / "image.npy", mmap_mode="r")
+    monkeypatch.setattr(preprocess, "READ_WHOLE", 1000)
+    read = []
+    real = preprocess.halved
+    monkeypatch.setattr(preprocess, "halved", lambda part: read.append(part.size) or real(part))
+    segmenter = CentreSegmenter(Painter(), CentreSettings(tile=384))
+    assert len(segmenter.segment(mapped)) == len(centres)
+    assert max(read) <= 768**2
+
+
+def test_what_makes_no_sense_is_refused():
+    segmenter = CentreSegmenter(Painter())
+    for changes in ({"views": 3}, {"tile": 100}, {"tile": 500}, {"scale": 0}, {"mask_thresh": 1}):
+        with pytest.raises(InputError, match=next(iter(changes))):
+            segmenter.with_settings(**changes)
+    with pytest.raises(InputError, match="out of bounds"):
+        segmenter.with_settings(scale=20).segment(np.zeros((4000, 4000), np.uint8))
