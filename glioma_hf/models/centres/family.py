@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from glioma_hf.models.centres.train import train
 from glioma_hf.models.centres.tune import tune
 from glioma_hf.models.checked import check_finite, read_tensors
 from glioma_hf.models.device import best_device
+from glioma_hf.models.saved import ModelFolder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = Path(__file__).parent / "weights"  # a folder for each trained model that comes with the package
 IMAGENET, RANDOM = "imagenet", "random"  # bases that have seen no cell: a published encoder, or start values alone
 
 
@@ -42,15 +45,21 @@ def new_network(base: str, config: NetworkConfig | None = None, seed: int = 0) -
         if network.frozen is not None:
             network.frozen.load()
         return network
-    if not Path(base).is_dir():
-        raise InputError(f"the model {base} can't be loaded; give {IMAGENET}, {RANDOM} or a folder that `train` wrote")
-    network = read_network(Path(base))
+    network = read_network(folder_of(base))
     if config is not None and config != network.config:
         differing = [
             name for name in NetworkConfig.model_fields if getattr(config, name) != getattr(network.config, name)
         ]
         raise InputError(f"{base}: the recipe asks for another {differing[0]} than its network has; leave network out")
     return network
+
+
+def folder_of(base: str) -> Path:
+    """Where a trained base lies: one that comes with the package, or a folder. Raises `InputError` if nowhere."""
+    folder = SHIPPED / base if re.fullmatch(r"\w+", base) and (SHIPPED / base).is_dir() else Path(base)
+    if not folder.is_dir():
+        raise InputError(f"the model {base} can't be loaded; give {IMAGENET}, {RANDOM} or a folder that `train` wrote")
+    return folder
 
 
 def read_network(folder: Path) -> CentreNetwork:
@@ -77,15 +86,19 @@ def load(base: str, folder: Path | None) -> CentreSegmenter:
     """What lies in `folder`, whatever it was trained from, or in the folder that `base` names."""
     if folder is None and base in (IMAGENET, RANDOM):
         raise InputError(f"the model centres:{base} has seen no cell yet; train it first")
-    network = read_network(folder) if folder is not None else new_network(base)
-    return CentreSegmenter(network.to(best_device()))
+    if folder is not None:
+        return CentreSegmenter(read_network(folder).to(best_device()))
+    folder = folder_of(base)
+    return CentreSegmenter(read_network(folder).to(best_device()), ModelFolder(folder).settings())
 
 
 def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: CentresRecipe, run: Run) -> CentreSegmenter:
-    """A network trained on images; it knows how large their cells are."""
+    """A network trained on images; it knows how large their cells are, and has the thresholds of a trained base."""
     network = new_network(base, recipe.network, recipe.seed)
+    kept = None if base in (IMAGENET, RANDOM) else ModelFolder(folder_of(base)).settings()
     trained = train(network, images, recipe, run, base != RANDOM, CentreSegmenter)
-    return CentreSegmenter(trained, CentreSettings(cell_diameter=typical_diameter(images)))
+    settings = (kept or CentreSettings()).model_copy(update={"scale": 1.0, "cell_diameter": typical_diameter(images)})
+    return CentreSegmenter(trained, settings)
 
 
 def typical_diameter(images: Sequence[LabelledPixels]) -> float:
@@ -105,7 +118,7 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
 
 def summary(base: str, recipe: CentresRecipe) -> str:
     """What a card says of a model."""
-    config = recipe.network or NetworkConfig()
+    config = _config_of(base, recipe)
     text = (
         f"Base: {base}. A heat map of cell centres and a mask network for each centre (CondInst's idea), so that masks "
         "may overlap; trained with `glioma_hf` on few annotated images."
@@ -117,6 +130,14 @@ def summary(base: str, recipe: CentresRecipe) -> str:
     if config.frozen_features:
         stands_on.append(PACKAGES[config.frozen_features].licence)
     return f"{text} Its weights contain or began as those of: {'; '.join(stands_on)}."
+
+
+def _config_of(base: str, recipe: CentresRecipe) -> NetworkConfig:
+    """The network's, as far as it is known from here."""
+    for folder in (SHIPPED / base, Path(base)):
+        if (folder / CONFIG).is_file():
+            return NetworkConfig.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+    return recipe.network or NetworkConfig()
 
 
 FAMILY = Family(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from glioma_hf.models.base import TrainerRecipe
+from glioma_hf.synthetic.compose import OverlapConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,6 +82,9 @@ class CentresRecipe(TrainerRecipe):
     batch: int = Field(6, ge=1, le=4096)
     crop: int = Field(192, ge=64, le=2048, multiple_of=COARSEST)  # side of a crop as the network sees it
     max_cells: int = Field(8, ge=1, le=4096)  # whose masks are drawn in a crop
+    # Copies of each training image, beside it, with cells of all of them laid over its own.
+    composed: int = Field(0, ge=0, le=1000)
+    overlaps: OverlapConfig = OverlapConfig()  # how they are laid
     jitter: float = Field(0.5, ge=0, le=4)  # of the point at which a mask is asked, in spreads of its centre's bump
     learning_rate: float = Field(2e-3, gt=0, le=10)
     encoder_rate: float = Field(0.3, ge=0, le=10)  # learning rate of a pretrained encoder, relative to the rest's

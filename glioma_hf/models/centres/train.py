@@ -19,6 +19,7 @@ from glioma_hf.models.centres.network import CentreNetwork
 from glioma_hf.models.centres.recipe import CentresRecipe
 from glioma_hf.models.device import best_device
 from glioma_hf.models.training import Trainable, fit
+from glioma_hf.synthetic.compose import lay_over
 
 WEIGHTS = "model.safetensors"  # of a checkpoint, as `Trainer` looks for it
 
@@ -71,7 +72,7 @@ def train(
     leaves the checkpoints, where memory runs out or the loss isn't finite.
     """
     crops = Crops(
-        images,
+        with_composed(images, recipe),
         recipe.max_steps * recipe.batch * recipe.accumulation,
         recipe.augmentation,
         recipe.crop,
@@ -110,6 +111,16 @@ def train(
         ),
     )
     return averaged.mean
+
+
+def with_composed(images: Sequence[LabelledPixels], recipe: CentresRecipe) -> list[LabelledPixels]:
+    """The images, and of each so many copies as the recipe says with cells of all of them laid over its own."""
+    copies = [
+        lay_over(image, cells, images, recipe.seed + number * recipe.composed + copy_, recipe.overlaps)
+        for number, (image, cells) in enumerate(images)
+        for copy_ in range(recipe.composed)
+    ]
+    return [*images, *copies]
 
 
 def _batch_loss(model: Any, batch: dict[str, Tensor], recipe: CentresRecipe) -> Tensor:
