@@ -31,21 +31,42 @@ class Tile:
     scale: float = 1.0
 
 
-def tiles_over(shape: tuple[int, ...], side: int, overlap: float, scale: float = 1.0, step: int = 1) -> list[Tile]:
-    """Tiles of that side which cover a view (H, W) and overlap by at least that share of it.
+def tiles_over(shape: tuple[int, ...], side: int, overlap: float, scale: float = 1.0) -> list[Tile]:
+    """Square tiles which cover a view (H, W) and overlap by at least that share of their side."""
+    tops, lefts = (_starts(length, side, overlap) for length in shape)
+    return _tiles(tops, lefts, (side, side), scale)
 
-    With `step` they begin at multiples of so many pixels, so that what is computed in cells of as many comes out the
-    same in each; the last ones may then reach beyond the view.
+
+def fitted_tiles(
+    shape: tuple[int, ...], largest: int, shared: int, step: int, scale: float = 1.0
+) -> tuple[list[Tile], tuple[int, int]]:
+    """Tiles which cover a view (H, W), as few and as small as will do, and their height and width.
+
+    They begin at multiples of `step` pixels, so that what is computed in cells of as many comes out the same in each;
+    the last ones may reach beyond the view.
+
+    Args:
+        largest: side of a tile, a multiple of `step`.
+        shared: pixels by which neighbours overlap, a multiple of `step` and less than `largest`.
     """
-    tops, lefts = (_starts(length, side, overlap, step) for length in shape)
+    sides, starts = [], []
+    for length in shape:
+        count = max(1, -(-(length - shared) // (largest - shared)))
+        side = -(-(length + (count - 1) * shared) // (count * step)) * step
+        sides.append(side)
+        starts.append([number * (side - shared) for number in range(count)])
+    return _tiles(starts[0], starts[1], (sides[0], sides[1]), scale), (sides[0], sides[1])
+
+
+def _tiles(tops: list[int], lefts: list[int], sides: tuple[int, int], scale: float) -> list[Tile]:
     tiles = []
     for row, top in enumerate(tops):
         for column, left in enumerate(lefts):
             own = (
-                -np.inf if row == 0 else (tops[row - 1] + top + side) / 2,
-                -np.inf if column == 0 else (lefts[column - 1] + left + side) / 2,
-                np.inf if row == len(tops) - 1 else (top + tops[row + 1] + side) / 2,
-                np.inf if column == len(lefts) - 1 else (left + lefts[column + 1] + side) / 2,
+                -np.inf if row == 0 else (tops[row - 1] + top + sides[0]) / 2,
+                -np.inf if column == 0 else (lefts[column - 1] + left + sides[1]) / 2,
+                np.inf if row == len(tops) - 1 else (top + tops[row + 1] + sides[0]) / 2,
+                np.inf if column == len(lefts) - 1 else (left + lefts[column + 1] + sides[1]) / 2,
             )
             tiles.append(Tile(top, left, own, scale))
     return tiles
@@ -58,7 +79,6 @@ def owned(points: Tensor, tile: Tile, margin: float = 0.0) -> Tensor:
     return points[(y >= top - margin) & (y < bottom + margin) & (x >= left - margin) & (x < right + margin)]
 
 
-def _starts(length: int, side: int, overlap: float, step: int) -> list[int]:
-    last = max(0, -(-(length - side) // step)) * step
-    count = int(np.ceil(last / (side * (1 - overlap) - (step - 1)))) + 1
-    return [round(float(start) / step) * step for start in np.linspace(0, last, count)] if count > 1 else [0]
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    count = max(1, int(np.ceil((length - side) / (side * (1 - overlap)))) + 1)
+    return [round(float(v)) for v in np.linspace(0, length - side, count)] if count > 1 else [0]

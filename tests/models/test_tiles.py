@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import itertools
 
-from glioma_hf.models.tiles import owned, tiles_over
+from glioma_hf.models.tiles import fitted_tiles, owned, tiles_over
 
 
 @pytest.mark.parametrize("overlap", [0, 0.25, 0.375, 0.5, 0.9])
@@ -24,13 +24,14 @@ def test_every_point_is_answered_by_exactly_one_tile_that_holds_it(shape, overla
     assert (answered == 1).all()
 
 
-@pytest.mark.parametrize("length", [100, 384, 385, 400, 800, 1001, 5000])
-def test_tiles_that_begin_at_steps_overlap_as_much_and_reach_the_end(length):
-    tiles = tiles_over((length, 10), 384, 0.5, step=32)
+@pytest.mark.parametrize("length", [1, 100, 384, 385, 400, 800, 1001, 5000])
+def test_fitted_tiles_overlap_as_they_should_reach_the_end_and_are_no_larger_than_they_must_be(length):
+    tiles, (height, width) = fitted_tiles((length, 10), 384, 192, 32)
     tops = [tile.top for tile in tiles]
     assert tops[0] == 0
-    assert tops[-1] + 384 >= length
-    assert tops[-1] < length
-    assert all(top % 32 == 0 for top in tops)
-    assert all(0 < after - before <= 192 for before, after in itertools.pairwise(tops))
+    assert length <= tops[-1] + height < length + 32 * len(tops)
+    assert height <= 384
+    assert width == 32
+    assert all(top % 32 == 0 for top in (*tops, height))
+    assert all(after - before == height - 192 for before, after in itertools.pairwise(tops))
     assert [tile.own[0] for tile in tiles[1:]] == [tile.own[2] for tile in tiles[:-1]]

@@ -201,13 +201,18 @@ def pretrained_encoder(config: NetworkConfig) -> tuple[NetworkConfig, EfficientN
         names = {ours: efficientnet_name(ours) for ours in encoder.state_dict()}
         load_package(variant.package, encoder, lambda theirs: {ours: theirs[name] for ours, name in names.items()})
         return config, encoder
-    from transformers import AutoBackbone
+    from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoConfig
 
     try:
-        model = AutoBackbone.from_pretrained(config.encoder, out_features=None, trust_remote_code=False)
-        stages = list(model.config.stage_names)[1:]
-        model = AutoBackbone.from_pretrained(config.encoder, out_features=stages, trust_remote_code=False)
+        # Not by `AutoBackbone.from_pretrained`, which takes no folder and brings in timm for names that the Hub lacks.
+        found = AutoConfig.from_pretrained(config.encoder, trust_remote_code=False)
+        check_base_config(found.to_diff_dict(), f"the encoder {config.encoder}")
+        found.out_features = list(found.stage_names)[1:]
+        kind = MODEL_FOR_BACKBONE_MAPPING[type(found)]
+        model = kind.from_pretrained(config.encoder, config=found, dtype=torch.float32, use_safetensors=True)
         return config.model_copy(update={"backbone": model.config.to_diff_dict()}), Backbone(model)
+    except InputError:
+        raise
     except Exception as error:  # whatever the library is led to by what it finds there
         known = ", ".join(VARIANTS)
         raise InputError(

@@ -22,7 +22,7 @@ from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.centres.preprocess import Statistics, standardised, statistics_of
 from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
 from glioma_hf.models.device import has_fast_bfloat16
-from glioma_hf.models.tiles import Tile, tiles_over
+from glioma_hf.models.tiles import Tile, fitted_tiles
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
@@ -101,25 +101,26 @@ class CentreSegmenter(Segmenter):
         view = image if scale == 1 else _resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
-        tiles = tiles_over(seen, self.settings.tile, self._overlap(), scale, COARSEST)
+        tiles, sides = fitted_tiles(seen, self.settings.tile, self._shared(), COARSEST, scale)
         masks: list[BoxMask] = []
         scores: list[float] = []
         for done, tile in enumerate(tiles, start=1):
-            for mask, score in self._masks_of_tile(view, tile, found, size):
+            for mask, score in self._masks_of_tile(view, tile, sides, found, size):
                 masks.append(mask)
                 scores.append(score)
             on_progress(Progress(done=done, total=len(tiles)))
         return Instances.from_box_masks(masks, size, scores=np.array(scores))
 
-    def _overlap(self) -> float:
-        """Share of a tile that its neighbours see too: twice what lies around the part that it answers for."""
-        return min(0.75, 2 * (self.network.config.reach * STRIDE + SURROUNDINGS) / self.settings.tile)
+    def _shared(self) -> int:
+        """Pixels by which tiles overlap: twice what lies around the part that each answers for."""
+        around = 2 * (self.network.config.reach * STRIDE + SURROUNDINGS)
+        return min(-(-around // COARSEST) * COARSEST, self.settings.tile - COARSEST)
 
     def _masks_of_tile(
-        self, view: np.ndarray, tile: Tile, found: Statistics, size: tuple[int, int]
+        self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
     ) -> Iterator[tuple[BoxMask, float]]:
         settings, config = self.settings, self.network.config
-        pixels = self._pixels(view, tile, found)
+        pixels = self._pixels(view, tile, sides, found)
         mirrored = MIRRORED[settings.views]
         looks = [self._look(pixels.flip(axes)) for axes in mirrored]
         heats = [torch.sigmoid(maps.heat[0]).flip(axes) for maps, axes in zip(looks, mirrored, strict=True)]
@@ -140,12 +141,12 @@ class CentreSegmenter(Segmenter):
                 if box_mask is not None:
                     yield box_mask, float(score * chance[inside].mean())
 
-    def _pixels(self, view: np.ndarray, tile: Tile, found: Statistics) -> Tensor:
-        """What the network sees of a tile: (1, 1, H, W), at the image's edge filled up with its median."""
-        top, left, side = SHRINK * tile.top, SHRINK * tile.left, SHRINK * self.settings.tile
-        grey = torch.from_numpy(standardised(view[top : top + side, left : left + side], found))
-        height, width = (-(-length // COARSEST) * COARSEST for length in grey.shape)
-        return F.pad(grey, (0, width - grey.shape[1], 0, height - grey.shape[0]))[None, None].to(self.device)
+    def _pixels(self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics) -> Tensor:
+        """What the network sees of a tile: (1, 1, H, W), beyond the image its median."""
+        top, left = SHRINK * tile.top, SHRINK * tile.left
+        window = view[top : top + SHRINK * sides[0], left : left + SHRINK * sides[1]]
+        grey = torch.from_numpy(standardised(window, found))
+        return F.pad(grey, (0, sides[1] - grey.shape[1], 0, sides[0] - grey.shape[0]))[None, None].to(self.device)
 
     def _look(self, pixels: Tensor) -> Maps:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):

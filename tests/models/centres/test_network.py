@@ -238,6 +238,19 @@ def test_any_backbone_of_transformers_is_an_encoder(tmp_path):
         new_encoder(config.model_copy(update={"backbone": None}))
 
 
+def test_a_published_backbone_comes_with_its_weights(tmp_path):
+    from transformers import ResNetBackbone, ResNetConfig
+
+    entries = {name: value for name, value in RESNET.items() if name != "model_type"}
+    published = ResNetBackbone(ResNetConfig(**entries))
+    published.save_pretrained(tmp_path)
+    config, encoder = pretrained_encoder(TINY.model_copy(update={"encoder": str(tmp_path)}))
+    assert encoder.channels == {4: 8, 8: 8, 16: 12, 32: 16}
+    weights = encoder.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in published.state_dict().items())
+    assert new_encoder(config).channels == encoder.channels  # what is saved of it is enough to build it again
+
+
 def test_an_encoder_that_the_hub_lacks_is_named(monkeypatch):
     with pytest.raises(InputError, match="the encoder no/such can't be loaded"):
         pretrained_encoder(NetworkConfig(encoder="no/such"))

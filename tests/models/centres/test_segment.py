@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from glioma_hf import InputError, Instances
 from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.centres.segment import CentreSegmenter, CentreSettings, _peaks
-from glioma_hf.models.tiles import tiles_over
+from glioma_hf.models.tiles import fitted_tiles
 from tests.models.centres.test_contract import TINY
 
 RADIUS = 11  # cells of the heat map
@@ -78,8 +78,8 @@ def test_scores_are_heat_times_iou_times_the_masks_mean_chance():
 
 
 def test_peaks_at_a_seam_are_answered_on_both_sides_and_others_once():
-    tiles = tiles_over((600, 384), 384, 0.5)
-    assert [tile.top for tile in tiles] == [0, 108, 216]
+    tiles, sides = fitted_tiles((600, 384), 384, 192, 32)
+    assert ([tile.top for tile in tiles], sides) == ([0, 160, 320], (352, 384))
     heat = torch.zeros(192, 192)
     seam = int(tiles[0].own[2])
     heat[seam // 2, 50] = heat[10, 20] = 0.5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from glioma_hf.models.centres.recipe import CentresRecipe
 from glioma_hf.models.centres.train import Averaged, train
 from glioma_hf.models.checkpoints import last_checkpoint
 from glioma_hf.progress import Progress
+from tests.conftest import two_processes
 from tests.models.centres.test_contract import TINY
 from tests.models.contract import PAIR
 
@@ -122,3 +125,38 @@ def test_running_out_of_memory_says_what_to_lower(monkeypatch):
     monkeypatch.setattr(training, "training_loss", exhausted)
     with pytest.raises(WorkStopped, match=r"batch \(2\) and raise its accumulation \(1\) as much, or lower max_cells"):
         trained(Run(workers=0))
+
+
+SHARED = """
+import sys, torch
+from accelerate import PartialState
+from glioma_hf.models.base import Run
+from tests.models.centres.test_train_runs import trained
+state = PartialState(cpu=True)
+weights = trained(Run(sys.argv[1], workers=0))
+if state.is_main_process:
+    assert state.num_processes == 2
+    torch.save(weights, sys.argv[1] + "/weights.pt")
+"""
+
+
+def test_two_processes_share_a_batch(tmp_path):
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED)
+    (tmp_path / "run").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    command = [*two_processes(), str(script), str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    weights, start = (
+        torch.load(tmp_path / "run" / "weights.pt", weights_only=True),
+        new_network("random", TINY).state_dict(),
+    )
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    assert not torch.equal(weights["controller.0.weight"], start["controller.0.weight"])
+    rows = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    # Each process has batch norms of its own half of a batch: near one process's loss, not equal to it.
+    alone: list[float] = []
+    trained(Run(on_progress=lambda progress: alone.append(progress.loss), workers=0))
+    assert json.loads(rows[0])["loss"] == pytest.approx(alone[0], rel=0.1)
