@@ -17,7 +17,7 @@ from glioma_hf import hub
 from glioma_hf.errors import InputError
 from glioma_hf.files import new_file
 from glioma_hf.jsonfile import read_checked
-from glioma_hf.models import EMBEDDED, get_family
+from glioma_hf.models import get_family
 from glioma_hf.models.base import Family, Segmenter
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def card(family: Family, base: str, recipe: Any, scores: TrainingScores | None =
         "library_name": family.library,
         "tags": [*family.tags, "image-segmentation", "cell-segmentation", "microscopy"],
     }
-    if base != EMBEDDED:
+    if base not in family.bases:  # those come with the package, and no Hub name is theirs
         head["base_model"] = base
     if scores is not None and scores.validation_ap50 is not None:
         metric = {"type": "overlap_ap", "name": "AP50", "value": round(scores.validation_ap50, 4)}
