@@ -152,6 +152,7 @@ class Family:
             given a segmenter.
         save: writes a trained segmenter's `weights` into a folder; takes the base's name too.
         tune: the segmenter with the settings of the highest AP at IoU 0.5 on validation images, and that AP.
+        not_on_hub: bases that a card doesn't name as models of the Hub.
         tags, library: of a saved model's card, for the Hub.
     """
 
@@ -169,6 +170,7 @@ class Family:
     train: Callable[[str, Sequence[LabelledPixels], Any, Run], Segmenter]
     save: Callable[[Segmenter, Path, str], None]
     tune: Callable[[Segmenter, Sequence[LabelledPixels], OnProgress], tuple[Segmenter, float]]
+    not_on_hub: tuple[str, ...] = field(default=())
     tags: tuple[str, ...] = field(default=())
     library: str = "glioma_hf"
 

@@ -155,5 +155,6 @@ FAMILY = Family(
     train=train_segmenter,
     save=save,
     tune=tune,  # type: ignore[arg-type]  # takes the family's own segmenters alone
+    not_on_hub=(IMAGENET, RANDOM),
     tags=("centres",),
 )

@@ -81,6 +81,7 @@ FAMILY = Family(
     train=train_segmenter,
     save=save,
     tune=tune,  # type: ignore[arg-type]  # takes the family's own segmenters alone
+    not_on_hub=(EMBEDDED,),
     tags=("lora",),
     library="peft",
 )
