@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from transformers import set_seed
 
 from glioma_hf.errors import InputError
+from glioma_hf.jsonfile import read_checked
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
 from glioma_hf.models.centres.encoders import VARIANTS, pretrained_encoder
 from glioma_hf.models.centres.network import CentreNetwork
@@ -62,13 +63,18 @@ def folder_of(base: str) -> Path:
     return folder
 
 
-def read_network(folder: Path) -> CentreNetwork:
-    """The network that lies in a folder. Raises `InputError` that names what is wrong with it."""
+def read_config(folder: Path) -> NetworkConfig:
+    """How the network in a folder is built. Raises `InputError` for a file that doesn't say so."""
     path = folder / CONFIG
     try:
-        config = NetworkConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return NetworkConfig.model_validate_json(read_checked(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
+
+
+def read_network(folder: Path) -> CentreNetwork:
+    """The network that lies in a folder. Raises `InputError` that names what is wrong with it."""
+    config = read_config(folder)
     path = folder / WEIGHTS
     with torch.device("meta"):
         expected = CentreNetwork(config).state_dict()
@@ -136,7 +142,7 @@ def _config_of(base: str, recipe: CentresRecipe) -> NetworkConfig:
     """The network's, as far as it is known from here."""
     for folder in (SHIPPED / base, Path(base)):
         if (folder / CONFIG).is_file():
-            return NetworkConfig.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+            return read_config(folder)
     return recipe.network or NetworkConfig()
 
 

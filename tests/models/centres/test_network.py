@@ -203,6 +203,9 @@ def test_weights_of_another_network_are_refused(network, tmp_path):
     (tmp_path / "config.json").write_text('{"encoder": "lite0", "widths": [1]}')
     with pytest.raises(InputError, match=r"config\.json: can't be read"):
         read_network(tmp_path)
+    (tmp_path / "config.json").write_text('{"reach": 6, "reach": 7}')
+    with pytest.raises(InputError, match=r"config\.json has 'reach' twice"):
+        read_network(tmp_path)
     with pytest.raises(InputError, match="give imagenet, random or a folder"):
         new_network("no-such-base")
     with pytest.raises(InputError, match="was never pretrained"):
