@@ -25,7 +25,8 @@ Args:
     border: width of the frame whose objects are left out, in pixels; 2 by default.
     border_rule: "exclude" (the paper's) or "ignore": what matches a left-out object counts on neither side.
     min_area: objects of fewer pixels are left out.
-    extras: further scores: "curve", "panoptic", "image_means", "interval", "best_match", "hausdorff", "coco".
+    extras: further scores: "curve", "panoptic", "image_means", "interval", "best_match", "hausdorff", "coco",
+        "overlapped".
     categories: lists of category numbers by name; each is scored on its own.
     seed: of the bootstrap behind "interval".
 Returns:

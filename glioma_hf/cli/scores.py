@@ -27,7 +27,9 @@ def evaluate(
     border: Annotated[int, typer.Option(min=0, help="Pixels of frame whose objects are left out.")] = _DEFAULTS.border,
     ignore_border: Annotated[bool, typer.Option(help="What matches a left-out object isn't counted either.")] = False,
     min_area: Annotated[int, typer.Option(min=0, help="Objects of fewer pixels are left out.")] = _DEFAULTS.min_area,
-    extra: Annotated[list[str], typer.Option(help="curve, panoptic, image_means, interval, best_match ...")] = [],  # noqa: B006
+    extra: Annotated[
+        list[str], typer.Option(help="curve, panoptic, image_means, interval, best_match, overlapped ...")
+    ] = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for scores.json, scores.csv, matches.csv and result.json.")

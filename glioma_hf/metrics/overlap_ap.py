@@ -14,12 +14,13 @@ from glioma_hf.metrics.best_match import BestMatch, best_match
 from glioma_hf.metrics.coco_map import coco_map
 from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.image_score import ImageScore, match_image
+from glioma_hf.metrics.overlapped import OverlappedScores, overlapped, pooled
 from glioma_hf.metrics.score_values import BestMatchScores
 from glioma_hf.metrics.scores import OverlapScores, scored_thresholds
 from glioma_hf.metrics.scoring_options import ScoringOptions
 
 Pair = tuple[Instances, Instances]
-EXTRAS = ("curve", "panoptic", "image_means", "interval", "best_match", "hausdorff", "coco")
+EXTRAS = ("curve", "panoptic", "image_means", "interval", "best_match", "hausdorff", "coco", "overlapped")
 
 
 def overlap_ap(
@@ -43,7 +44,8 @@ def overlap_ap(
             "image_means": the unweighted mean over images that hold anything;
             "interval": the 95 % interval of the pooled AP by bootstrap over images;
             "best_match": `mdice`, `miou`; "hausdorff": `mhd` (slower); see `best_match`;
-            "coco": `coco_map`, COCO's mean AP over 0.5:0.95, where predictions carry scores.
+            "coco": `coco_map`, COCO's mean AP over 0.5:0.95, where predictions carry scores;
+            "overlapped": recall and best IoU of references by the share of them that other references cover.
         seed: of the bootstrap.
         keep_outcomes: keep each image's true positives, false positives and false negatives as `outcomes`.
         settings: fields of `ScoringOptions` by name, instead of those in `options`.
@@ -66,6 +68,7 @@ def overlap_ap(
     images: list[ImageScore] = []
     outcomes: list[ImageOutcomes] = []
     best = BestMatch()
+    covered: list[tuple[OverlappedScores, ...]] = []
     ranked: list[tuple[Instances, Instances, Instances | None]] = []
     for predictions, references in pairs:
         matched = match_image(predictions, references, scored)
@@ -76,6 +79,8 @@ def overlap_ap(
             ranked.append((matched.predictions, matched.references, matched.crowds))
         if "best_match" in extras or "hausdorff" in extras:
             best += best_match(matched.predictions, matched.references, hausdorff="hausdorff" in extras)
+        if "overlapped" in extras:
+            covered.append(overlapped(matched, references, scored))
         del matched  # its overlaps make room for the next image's
     return OverlapScores(
         options,
@@ -85,6 +90,7 @@ def overlap_ap(
         best_match=BestMatchScores(best.mdice, best.miou) if "best_match" in extras else None,
         mhd=best.mhd if "hausdorff" in extras else None,
         coco_map=coco_map(ranked) if "coco" in extras else None,
+        overlapped=pooled(covered) if "overlapped" in extras else None,
         outcomes=tuple(outcomes) if keep_outcomes else None,
     )
 

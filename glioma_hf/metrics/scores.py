@@ -15,6 +15,7 @@ from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.image_score import ImageScore
 from glioma_hf.metrics.intervals import Interval, ap_intervals
 from glioma_hf.metrics.matching import Counts
+from glioma_hf.metrics.overlapped import OverlappedScores
 from glioma_hf.metrics.score_plots import draw_curves
 from glioma_hf.metrics.score_values import BestMatchScores, ImageMeans, Panoptic, ThresholdScores
 from glioma_hf.metrics.scoring_options import ScoringOptions
@@ -42,6 +43,7 @@ class OverlapScores:
         extras: the further scores that were asked for; the attributes of all others are None.
         seed: of the intervals.
         best_match, mhd, coco_map: of the extras "best_match", "hausdorff" and "coco".
+        overlapped: of the extra "overlapped", a group of references each, the least covered first.
         outcomes: per image its true positives, false positives and false negatives, where they were to be kept.
 
         >>> images = (ImageScore((Counts(3, 1, 0), Counts(2, 2, 1)), (2.4, 1.8), 4, 3),)
@@ -69,6 +71,7 @@ class OverlapScores:
     best_match: BestMatchScores | None = None
     mhd: float | None = None
     coco_map: float | None = None
+    overlapped: tuple[OverlappedScores, ...] | None = None
     outcomes: tuple[ImageOutcomes, ...] | None = field(default=None, compare=False)
 
     # -- at a threshold -------------------------------------------------------------------
@@ -89,7 +92,7 @@ class OverlapScores:
         return pooled
 
     def image(self, position: int) -> OverlapScores:
-        """The scores of one image alone; `best_match`, `mhd` and `coco_map` aren't kept per image."""
+        """The scores of one image alone; `best_match`, `mhd`, `coco_map` and `overlapped` aren't kept."""
         return replace(
             self,
             per_image=(self.per_image[position],),
@@ -97,6 +100,7 @@ class OverlapScores:
             best_match=None,
             mhd=None,
             coco_map=None,
+            overlapped=None,
             outcomes=None if self.outcomes is None else (self.outcomes[position],),
         )
 
@@ -255,7 +259,10 @@ class OverlapScores:
         if self.best_match is not None:
             values |= vars(self.best_match)
         values |= {} if self.mhd is None else {"mhd": self.mhd}
-        return values | ({} if self.coco_map is None else {"coco_map": self.coco_map})
+        values |= {} if self.coco_map is None else {"coco_map": self.coco_map}
+        for group in self.overlapped or ():
+            values |= group.values()
+        return values
 
     def to_frame(self) -> pd.DataFrame:
         """A row per threshold (the index, "iou"): ap, precision, recall, f1, tp, fp, fn; with intervals low, high."""

@@ -29,7 +29,8 @@ MAX_DEPTH = 8
 def read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a safetensors file, which must be those expected, by name and shape.
 
-    Raises `InputError` that names the file and the first tensor that is missing, left over or of another shape.
+    Raises `InputError` that names the file and the first tensor that is missing, left over, of another shape or no
+    number of the kind expected.
     """
     tensors = {}
     with safe_open(path, "pt") as file:
@@ -42,6 +43,8 @@ def read_tensors(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
             if list(shape) != list(like.shape):
                 raise InputError(f"{path}: {name} is of shape {shape}, expected {list(like.shape)}")
             tensors[name] = file.get_tensor(name)
+            if tensors[name].is_floating_point() != like.is_floating_point():
+                raise InputError(f"{path}: {name} is of type {tensors[name].dtype}, expected {like.dtype}")
     return tensors
 
 

@@ -8,9 +8,10 @@ it lies. The cell below shines through, as it does under a microscope.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy import ndimage
 
 from glioma_hf.instances import Instances
@@ -29,6 +30,20 @@ class OverlapConfig(BaseModel):
     halo: int = Field(8, ge=0, le=200)  # pixels beyond its outline that move with a cell, fading
     tries: int = Field(30, ge=1, le=10**4)  # places that are tried for a cell
 
+    @field_validator("covered")
+    @classmethod
+    def _shares(cls, shares: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= shares[0] <= shares[1] <= 1:
+            raise ValueError("from the least to the greatest, within 0 and 1")
+        return shares
+
+
+@dataclass(frozen=True)
+class _Piece:
+    contrast: np.ndarray  # float32 (h, w), in standard deviations of its image, fading beyond the outline
+    mask: np.ndarray  # bool (h, w)
+    category: int
+
 
 def lay_over(
     image: np.ndarray, instances: Instances, donors: Sequence[Labelled], seed: int, config: OverlapConfig | None = None
@@ -41,33 +56,31 @@ def lay_over(
         seed: the same gives the same pixels.
     """
     config, rng = config or OverlapConfig(), np.random.default_rng(seed)
-    below, laid = _grey(image), []
+    below = _grey(image)
+    laid: list[BoxMask] = []
+    categories = instances.categories.tolist()
     taken = instances.to_label_map() > 0
     spread = max(float(below.std()), 1e-6)
     cut = [(number, place) for number, (_, cells) in enumerate(donors) for place in _whole(cells)]
     picked = [cut[i] for i in rng.permutation(len(cut))[: config.cells]]
-    pieces: list[tuple[np.ndarray, np.ndarray]] = []
+    pieces: list[_Piece] = []
     for number in sorted({number for number, _ in picked}):
         image_of_it, cells = donors[number]
         pieces += _pieces(image_of_it, cells, [place for other, place in picked if other == number], config.halo)
     for piece in pieces:
-        contrast, mask = _turned(piece, int(rng.integers(8)))
+        contrast, mask = _turned(piece.contrast, piece.mask, int(rng.integers(8)))
         corner = _place(taken, mask, rng, config)
         if corner is None:
             continue
         laid.append((mask, corner))
+        categories.append(piece.category)
         window, inner = _meet(mask.shape, corner, below.shape)
         below[window] += spread * contrast[inner]
         taken[window] |= mask[inner]
     limits = (0, np.iinfo(image.dtype).max) if image.dtype.kind in "ui" else (below.min(), below.max())
-    whole = Instances.from_box_masks(
-        [*instances.box_masks(), *laid], instances.size, categories=_categories(instances, laid)
-    )
+    masks = [*instances.box_masks(), *laid]
+    whole = Instances.from_box_masks(masks, instances.size, categories=np.array(categories, np.int64))
     return np.clip(np.round(below) if image.dtype.kind in "ui" else below, *limits).astype(image.dtype), whole
-
-
-def _categories(instances: Instances, laid: list[BoxMask]) -> np.ndarray:
-    return np.concatenate([instances.categories, np.zeros(len(laid), np.int64)])
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -80,13 +93,14 @@ def _whole(cells: Instances) -> list[int]:
     return [int(i) for i in np.flatnonzero(~cells.touching_border(1) & (cells.areas > 100))]
 
 
-def _pieces(image: np.ndarray, cells: Instances, places: list[int], halo: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each cell its contrast, in standard deviations of its image, fading beyond its outline, and its mask."""
+def _pieces(image: np.ndarray, cells: Instances, places: list[int], halo: int) -> list[_Piece]:
+    """The cells at these places, cut out."""
     grey, labels = _grey(image), cells.to_label_map()
     spread, background = max(float(grey.std()), 1e-6), labels == 0
     overall = float(np.median(grey[background])) if background.any() else float(np.median(grey))
     pieces = []
-    for mask, (top, left) in cells.select(places).box_masks():
+    chosen = cells.select(places)
+    for (mask, (top, left)), category in zip(chosen.box_masks(), chosen.categories.tolist(), strict=True):
         wide = np.pad(mask, halo)
         window, inner = _meet(wide.shape, (top - halo, left - halo), grey.shape)
         others = np.zeros(wide.shape, bool)
@@ -98,12 +112,12 @@ def _pieces(image: np.ndarray, cells: Instances, places: list[int], halo: int) -
         contrast[inner] = (grey[window] - level) / spread
         away = ndimage.distance_transform_edt(~wide)
         fading = np.clip(1 - away / (halo + 1), 0, 1) * ~others
-        pieces.append((contrast * fading.astype(np.float32), wide))
+        pieces.append(_Piece(contrast * fading.astype(np.float32), wide, category))
     return pieces
 
 
-def _turned(piece: tuple[np.ndarray, np.ndarray], which: int) -> tuple[np.ndarray, np.ndarray]:
-    contrast, mask = (np.rot90(part, which % 4) for part in piece)
+def _turned(contrast: np.ndarray, mask: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:
+    contrast, mask = (np.rot90(part, which % 4) for part in (contrast, mask))
     return (contrast[:, ::-1], mask[:, ::-1]) if which >= 4 else (contrast, mask)
 
 

@@ -182,3 +182,21 @@ def test_every_score_stays_in_bounds(stack, split):
     for name, value in scores.to_dict().items():
         if isinstance(value, float) and name != "mhd":
             assert 0 <= value <= 1, name
+
+
+def test_overlapped_objects_are_told_apart_by_how_far_others_cover_them():
+    # Two squares that share 40 of 100 pixels, two that share 20, one alone, one that lies at the border over another.
+    heavy, light = [(5, 5, 10), (5, 11, 10)], [(25, 25, 10), (25, 33, 10)]
+    references = cells(*heavy, *light, (50, 5, 10), (0, 50, 10), (6, 50, 10), size=(80, 80))
+    predictions = references.select([0, 2, 4])
+    scores = overlap_ap([(predictions, references), (predictions, references)], extras=["overlapped"])
+    alone, least, some, most = scores.overlapped
+    assert (alone.references, alone.found) == (2, 2)
+    assert least.references == 0
+    assert (some.references, some.found) == (4, 2)
+    assert (most.references, most.found) == (6, 2)  # the border's own isn't scored, what it covers is
+    values = scores.to_dict()
+    assert values["recall_covered_30_100"] == pytest.approx(1 / 3)
+    assert values["miou_covered_30_100"] == pytest.approx((1 + 40 / 160) / 3)
+    assert scores.image(0).overlapped is None
+    assert overlap_ap([], extras=["overlapped"]).to_dict()["recall_covered_0_1"] == 0

@@ -21,6 +21,7 @@ from tests.strategies import instances, stacks
 REFERENCES = cells((5, 5, 10), (20, 5, 10), (5, 20, 10))
 # exact; shifted by 2 of 10 (IoU 80 / 120); elsewhere
 PREDICTIONS = cells((5, 5, 10), (22, 5, 10), (25, 25, 10))
+COVERED = ("references", "recall", "miou")
 PAIRS = [(PREDICTIONS, REFERENCES), (REFERENCES, REFERENCES), (Instances.empty((40, 40)), REFERENCES)]
 FREE = [extra for extra in EXTRAS if extra != "coco"]  # those that need no scores of predictions
 
@@ -55,7 +56,7 @@ def test_extras_by_hand(scores):
 
 def test_what_was_not_asked_for_is_none():
     plain = overlap_ap(PAIRS)
-    names = ("curve", "ap50_95", "panoptic", "image_means", "best_match", "mhd", "coco_map", "outcomes")
+    names = ("curve", "ap50_95", "panoptic", "image_means", "best_match", "mhd", "coco_map", "overlapped", "outcomes")
     assert all(getattr(plain, name) is None for name in names)
     assert plain.at(0.5).interval is None
     with pytest.raises(InputError, match=r"IoU 0.6 wasn't scored, but 0.5, 0.75, 0.9; give it among the thresholds"):
@@ -80,6 +81,7 @@ def test_dict_has_the_names_values_and_order_that_files_rely_on(scores):
         *("mean_ap75", "mean_precision_75", "mean_recall_75", "mean_f1_75"),
         *("mean_ap90", "mean_precision_90", "mean_recall_90", "mean_f1_90"),
         *("ap50_low", "ap50_high", "ap75_low", "ap75_high", "ap90_low", "ap90_high", "mdice", "miou", "mhd"),
+        *(f"{name}_covered_{share}" for share in ("0_1", "1_10", "10_30", "30_100") for name in COVERED),
     ]
     assert {name: extras[name] for name in plain} == plain
     assert list(overlap_ap(PAIRS, thresholds=[0.925, 0.3]).to_dict())[:8] == ["ap92.5", *per_threshold, "ap30"]

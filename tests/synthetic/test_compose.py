@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from glioma_hf import Instances
 from glioma_hf.synthetic.compose import OverlapConfig, lay_over
@@ -51,3 +52,16 @@ def test_without_donors_or_cells_below_nothing_is_laid():
     image, cells = lay_over(*nothing, [PAIR], 0)
     assert len(cells) == 0
     assert np.array_equal(image, nothing[0])
+
+
+def test_laid_cells_keep_their_categories():
+    own = PAIR[1].select(PAIR[1].areas > 0)
+    typed = Instances.from_rles(own.rles, own.size, categories=np.arange(len(own)) % 2 + 1)
+    _, cells = lay_over(SCENE.image, typed, [(SCENE.image, typed)], 0)
+    assert set(cells.categories[len(typed) :]) == {1, 2}
+
+
+@pytest.mark.parametrize("covered", [(0.6, 0.1), (-0.1, 0.5), (0.1, 1.5)])
+def test_shares_that_make_no_sense_are_refused(covered):
+    with pytest.raises(ValueError, match="from the least to the greatest"):
+        OverlapConfig(covered=covered)

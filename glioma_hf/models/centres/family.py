@@ -82,9 +82,9 @@ def read_network(folder: Path) -> CentreNetwork:
         tensors = read_tensors(path, expected)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]}); train again") from None
-    check_finite(tensors.items(), str(path))
     network = CentreNetwork(config)
     network.load_state_dict(tensors)
+    check_finite(network.state_dict().items(), str(path))  # as it computes: doubles may be too large for floats
     return network.eval()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from glioma_hf import InputError
@@ -264,4 +265,24 @@ def test_weights_that_are_no_numbers_are_refused(network, tmp_path):
         network.controller[0].weight[0, 0] = np.nan
     save(CentreSegmenter(network), tmp_path, "random")
     with pytest.raises(InputError, match="aren't finite numbers"):
+        read_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [(torch.int32, "is of type torch.int32"), (torch.float64, "aren't finite numbers")]
+)
+def test_weights_of_another_kind_are_refused(network, tmp_path, kind, says):
+    save(CentreSegmenter(network), tmp_path, "random")
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["controller.0.weight"] = torch.full_like(weights["controller.0.weight"], 1e9).double().pow(5).to(kind)
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=says):
+        read_network(tmp_path)
+
+
+def test_weights_that_break_off_are_refused(network, tmp_path):
+    save(CentreSegmenter(network), tmp_path, "random")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"model\.safetensors: can't be read"):
         read_network(tmp_path)
