@@ -38,6 +38,28 @@ def synthesize(
 
 
 @data_app.command()
+def compose(
+    folder: Annotated[Path, typer.Argument(help="Folder made by data prepare.")],
+    out: Annotated[Path, typer.Option(help="The zip to write.")],
+    split: Annotated[str, typer.Option(help="train, validation or test; cells of no other are laid.")] = "test",
+    cells: Annotated[int, typer.Option(min=1, max=10**4, help="Laid over an image, at most.")] = 30,
+    covered: Annotated[
+        tuple[float, float], typer.Option(help="Least and most share of a laid cell that lies over others.")
+    ] = (0.1, 0.6),
+    copies: Annotated[int, typer.Option(min=1, max=1000, help="Of each image, with other cells each.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
+) -> None:
+    """An archive of a data set's own images with more overlap: its cells, cut out and laid over one another."""
+    from glioma_hf.synthetic.compose import OverlapConfig
+    from glioma_hf.workflows.composing import compose as run
+
+    if not 0 <= covered[0] <= covered[1] <= 1:
+        raise InputError("--covered takes two shares, the lesser first, within 0 and 1: --covered 0.3 0.7")
+    laid = run(folder, out, split, copies, seed, OverlapConfig(cells=cells, covered=covered), to_lines(say))
+    tell(f"wrote {out}; {laid} cells were laid over others")
+
+
+@data_app.command()
 def prepare(
     out: Annotated[Path, typer.Option(help="Folder that load_dataset will open.")],
     archive: Annotated[Path | None, typer.Option(help="Zip or folder in the Glioma C6 layout.")] = None,

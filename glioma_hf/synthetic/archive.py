@@ -6,10 +6,11 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,45 +65,59 @@ def synthesize(
     )
     total, done = sum(split[2] for split in splits), 0
     with (
-        new_file(out, is_ours=_is_ours) as partial,
+        new_file(out, is_ours=lambda path: is_archive(path, DESCRIPTION)) as partial,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         for number, (folder, name, images, scene, categories) in enumerate(splits):
             if images:
                 scenes = (generate_scene((seed, number, i), scene) for i in range(images))
-                for file_name in _write_split(archive, folder, name, scenes, categories):
+                drawn = ((each.image, _annotations(each, typed=len(categories) > 1)) for each in scenes)
+                for file_name in write_split(archive, folder, name, drawn, categories, DESCRIPTION):
                     done += 1
                     on_progress(Progress(file_name, done, total))
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file is such an archive: what its COCO files say at their beginning."""
+def is_archive(path: Path, description: str) -> bool:
+    """Whether a file is an archive so described: what its COCO files say at their beginning."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith(".json"))
             with archive.open(name) as file:
-                return file.read(200).startswith(json.dumps({"info": {"description": DESCRIPTION}})[:-2].encode())
+                return file.read(200).startswith(json.dumps({"info": {"description": description}})[:-2].encode())
     except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError, StopIteration):
         return False
 
 
-def _write_split(
-    archive: zipfile.ZipFile, folder: str, name: str, scenes: Iterator[Scene], categories: list[dict[str, Any]]
+def write_split(
+    archive: zipfile.ZipFile,
+    folder: str,
+    name: str,
+    drawn: Iterable[tuple[np.ndarray, list[dict[str, Any]]]],
+    categories: list[dict[str, Any]],
+    description: str,
 ) -> Iterator[str]:
-    """Write the images of a split and then its COCO file; gives each image's name once it is written."""
+    """Write the images of a split and then its COCO file; gives each image's name once it is written.
+
+    Args:
+        folder: of the split, in the archive.
+        name: with which files' names begin.
+        drawn: images (H, W) and the annotations of each, without ids.
+        categories, description: of the COCO file.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, scene in enumerate(scenes, start=1):
+    for number, (pixels, objects) in enumerate(drawn, start=1):
         file_name = f"{name}_{number:03}.tif"
         buffer = io.BytesIO()
-        tifffile.imwrite(buffer, scene.image, photometric="minisblack", metadata=None, software=False)
+        tifffile.imwrite(buffer, pixels, photometric="minisblack", metadata=None, software=False)
         _write(archive, f"{folder}/images/{file_name}", buffer.getvalue())
-        height, width = scene.image.shape
+        height, width = pixels.shape
         images.append({"id": number, "file_name": file_name, "width": width, "height": height})
-        annotations += _annotations(scene, number, len(annotations) + 1, typed=len(categories) > 1)
+        first = len(annotations) + 1
+        annotations += [{"id": first + i, "image_id": number, **item} for i, item in enumerate(objects)]
         yield f"{folder}/images/{file_name}"
     coco = {
-        "info": {"description": DESCRIPTION},
+        "info": {"description": description},
         "licenses": [],
         "categories": categories,
         "images": images,
@@ -111,14 +126,12 @@ def _write_split(
     _write(archive, f"{folder}/anno_{name}.json", json.dumps(coco).encode())
 
 
-def _annotations(scene: Scene, image_id: int, first_id: int, typed: bool) -> list[dict[str, Any]]:
+def _annotations(scene: Scene, typed: bool) -> list[dict[str, Any]]:
     kept = [o for o in scene.objects if typed or o.category != "soma"]
     polygons = [o.outline.ravel().tolist() for o in kept]
     instances = Instances.from_polygons([[p] for p in polygons], scene.image.shape)
     return [
         {
-            "id": first_id + i,
-            "image_id": image_id,
             "category_id": _IDS[item.category] if typed else 1,
             "segmentation": [polygon],
             "bbox": instances.boxes[i].tolist(),

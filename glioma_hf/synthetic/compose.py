@@ -46,7 +46,11 @@ class _Piece:
 
 
 def lay_over(
-    image: np.ndarray, instances: Instances, donors: Sequence[Labelled], seed: int, config: OverlapConfig | None = None
+    image: np.ndarray,
+    instances: Instances,
+    donors: Sequence[Labelled],
+    seed: int | tuple[int, ...],
+    config: OverlapConfig | None = None,
 ) -> tuple[np.ndarray, Instances]:
     """An image with cells of others laid over its own, and all their whole masks, the laid ones last.
 
