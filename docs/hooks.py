@@ -1,6 +1,7 @@
 """What the site takes from elsewhere when it is built: command line, settings, benchmark pages, change log.
 
-Nothing that lies in the code is copied by hand. A line `<!-- commands -->` or `<!-- settings: MODULE.NAME -->` of a
+Nothing that lies in the code is copied by hand. A line `<!-- commands -->`, `<!-- recipes: FAMILY -->` or
+`<!-- settings: MODULE.NAME -->` of a
 page becomes tables; `benchmarks/README.md` becomes a page for each of its sections.
 """
 
@@ -20,7 +21,7 @@ from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 
 from glioma_hf.cli import app
-from glioma_hf.models import FAMILIES, get_family
+from glioma_hf.models import get_family
 
 ROOT = Path(__file__).parents[1]
 BOUNDS = {
@@ -55,7 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put tables where a page asks for them."""
     markdown = markdown.replace("<!-- commands -->", "\n".join(command_line(typer.main.get_command(app), "glioma-hf")))
-    markdown = markdown.replace("<!-- recipes -->", "\n\n".join(recipes()))
+    markdown = re.sub(r"<!-- recipes: (\w+) -->", lambda match: "\n\n".join(recipes(match[1])), markdown)
     return re.sub(r"<!-- settings: ([\w.]+) -->", lambda match: settings_table(match[1]), markdown)
 
 
@@ -93,12 +94,11 @@ def command_line(command: Any, name: str, level: int = 2) -> Iterator[str]:
         yield from command_line(child, f"{name} {word}", level + 1)
 
 
-def recipes() -> Iterator[str]:
-    """The named recipes of every family, as their files have them."""
-    for name in FAMILIES:
-        family = get_family(name)
-        for recipe in family.recipe_names():
-            yield f"`{recipe}`:\n\n```json\n{(family.recipes / f'{recipe}.json').read_text('utf-8').strip()}\n```"
+def recipes(name: str) -> Iterator[str]:
+    """The named recipes of a family, as their files have them."""
+    family = get_family(name)
+    for recipe in family.recipe_names():
+        yield f"`{recipe}`:\n\n```json\n{(family.recipes / f'{recipe}.json').read_text('utf-8').strip()}\n```"
 
 
 def cell(text: str) -> str:
