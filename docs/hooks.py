@@ -1,8 +1,8 @@
 """What the site takes from elsewhere when it is built: command line, settings, benchmark pages, change log.
 
 Nothing that lies in the code is copied by hand. A line `<!-- commands -->`, `<!-- recipes: FAMILY -->` or
-`<!-- settings: MODULE.NAME -->` of a
-page becomes tables; `benchmarks/README.md` becomes a page for each of its sections.
+`<!-- settings: MODULE.NAME -->` of a page becomes what it names; `benchmarks/README.md` becomes a page for each of its
+sections.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from scipy import ndimage
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import is_scored
 from glioma_hf.metrics.matching import Counts, count
+from glioma_hf.metrics.overlaps import overlaps
 from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.models.base import Settings
 from glioma_hf.rle import BoxMask
@@ -34,16 +35,21 @@ AnySelection = TypeVar("AnySelection", bound=SelectionSettings)
 
 
 class Ranked:
-    """Candidates, best score first, with what selection asks of them computed once for many settings."""
+    """Candidates, best score first, with what selection asks of them computed once for many settings.
+
+    Memory grows with the number of pairs that overlap. Raises `InputError` where those are too many, see `overlaps`.
+    """
 
     def __init__(self, candidates: Instances):
         scores = np.zeros(len(candidates)) if candidates.scores is None else candidates.scores
         order = np.argsort(-scores, kind="stable")
         self.candidates, self.scores = candidates.select(order), scores[order]
-        self.iou, self.areas = self.candidates.iou(self.candidates), self.candidates.areas
+        self.areas = self.candidates.areas
+        near = overlaps(self.candidates, self.candidates)
+        self.near = near = near.where(near.rows < near.columns)  # of each pair the better one first
+        first, second = self.areas[near.rows], self.areas[near.columns]
         # How much of the smaller mask two share, from IoU = shared / (sum of areas - shared).
-        smaller = np.maximum(np.minimum(self.areas[:, None], self.areas[None]), 1)
-        self.cover = self.iou / (1 + self.iou) * (self.areas[:, None] + self.areas[None]) / smaller
+        self.cover = near.iou / (1 + near.iou) * (first + second) / np.maximum(np.minimum(first, second), 1)
 
     def kept(self, settings: SelectionSettings) -> np.ndarray:
         """Which candidates remain, in order of rank: their places, (K,).
@@ -52,14 +58,12 @@ class Ranked:
         both or `mask_nms_cover` of the smaller.
         """
         good = (self.scores >= settings.least_score) & (self.areas >= max(1, settings.min_area))
-        places = np.flatnonzero(good)
-        window = np.ix_(places, places)
-        clash = (self.iou[window] > settings.mask_nms_iou) | (self.cover[window] > settings.mask_nms_cover)
-        kept = np.ones(len(places), bool)
-        for i in range(len(places)):
+        clash = self.near.where((self.near.iou > settings.mask_nms_iou) | (self.cover > settings.mask_nms_cover))
+        kept, cuts = good.copy(), np.searchsorted(clash.rows, np.arange(len(good) + 1))
+        for i in np.unique(clash.rows):
             if kept[i]:
-                kept[i + 1 :] &= ~clash[i, i + 1 :]
-        return places[kept]
+                kept[clash.columns[cuts[i] : cuts[i + 1]]] = False
+        return np.flatnonzero(kept)
 
     def select(self, settings: SelectionSettings) -> Instances:
         """The candidates that remain, best score first; their ids are their ranks."""
