@@ -10,8 +10,14 @@ import typer
 from glioma_hf.cli.console import quiet_libraries, say, tell
 from glioma_hf.progress import to_lines
 
-MODEL_HELP = "embedded, a folder, or the Hub name of a SAM or SAM 2, such as facebook/sam-vit-base; or FAMILY:BASE."
-RECIPE_HELP = "A recipe of the model's family, such as SAM's quick (minutes on a CPU) or paper, or a JSON file of one."
+MODEL_HELP = (
+    "embedded, a folder, or the Hub name of a SAM or SAM 2, such as facebook/sam-vit-base; or FAMILY:BASE, such as "
+    "centres:FOLDER."
+)
+RECIPE_HELP = (
+    "A recipe of the model's family, such as quick (minutes on a CPU), SAM's paper or centres' full, or a JSON file "
+    "of one."
+)
 TASK_HELP = "cells (both types), soma, cell_a, cell_b, nucleus or all, as far as the data set has them."
 ADAPTER_HELP = "Folder written by train or quickstart."
 PROMPTS_HELP = "Of SAM: centres (found by the model) or grid (CellSeg1's way)."

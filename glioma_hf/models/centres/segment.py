@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from glioma_hf.instances import Instances, check_size
 from glioma_hf.models.base import Segmenter, check_image
-from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge
+from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.centres.preprocess import Statistics, standardised, statistics_of
 from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
@@ -89,7 +89,7 @@ class CentreSegmenter(Segmenter):
         """Instances of an image, best score first; see `Segmenter`.
 
         A memory-mapped image is read window by window, unless `scale` isn't 1: what is held of an image of any size is
-        one tile and the masks.
+        one tile and the masks, run-length encoded.
         """
         return Ranked(self.candidates(image, on_progress)).select(self.settings)
 
@@ -102,14 +102,13 @@ class CentreSegmenter(Segmenter):
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
         tiles, sides = fitted_tiles(seen, self.settings.tile, self._shared(), COARSEST, scale)
-        masks: list[BoxMask] = []
-        scores: list[float] = []
+        parts = []
         for done, tile in enumerate(tiles, start=1):
-            for mask, score in self._masks_of_tile(view, tile, sides, found, size):
-                masks.append(mask)
-                scores.append(score)
+            masks = list(self._masks_of_tile(view, tile, sides, found, size))
+            scores = np.array([score for _, score in masks])
+            parts.append(Instances.from_box_masks([mask for mask, _ in masks], size, scores=scores))
             on_progress(Progress(done=done, total=len(tiles)))
-        return Instances.from_box_masks(masks, size, scores=np.array(scores))
+        return merged(parts)
 
     def _shared(self) -> int:
         """Pixels by which tiles overlap: twice what lies around the part that each answers for."""
