@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glioma_hf.instances import Instances, check_size
+from glioma_hf.metrics.overlaps import overlaps
 from glioma_hf.models.base import Segmenter, Settings, check_image
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.sam.cell_model import CellModel
@@ -29,6 +31,8 @@ from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
 from glioma_hf.models.sam.recipe import Scale
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
+
+_BLOCK = 1024  # candidates that are compared with all behind them in one go
 
 
 class GenerationSettings(Settings):
@@ -194,32 +198,45 @@ def keep_best(candidates: Instances, settings: GenerationSettings) -> Instances:
 
 
 class Ranked:
-    """Candidates, best score first, with what `keep_best` asks of them computed once for many settings."""
+    """Candidates, best score first, with what `keep_best` asks of them computed once for many settings.
+
+    Of pairs only those that share a pixel are held, so that memory grows with the overlaps.
+    """
 
     def __init__(self, candidates: Instances):
         scores = np.zeros(len(candidates)) if candidates.scores is None else candidates.scores
         order = np.argsort(-scores, kind="stable")
         self.candidates, self.scores = candidates.select(order), scores[order]
-        self.iou, self.areas = self.candidates.iou(self.candidates), self.candidates.areas
+        areas = self.areas = self.candidates.areas
+        found = [_later_overlaps(self.candidates, start) for start in range(0, len(order), _BLOCK)]
+        self._better, self._worse = (np.concatenate([np.zeros(0, np.int32), *(f[k] for f in found)]) for k in (0, 1))
+        self._iou = np.concatenate([np.zeros(0), *(pairs[2] for pairs in found)])
         # How much of the smaller mask two share, from IoU = shared / (sum of areas - shared).
-        smaller = np.maximum(np.minimum(self.areas[:, None], self.areas[None]), 1)
-        self.cover = self.iou / (1 + self.iou) * (self.areas[:, None] + self.areas[None]) / smaller
+        both = areas[self._better], areas[self._worse]
+        self._cover = self._iou / (1 + self._iou) * (both[0] + both[1]) / np.maximum(np.minimum(*both), 1)
 
     def kept(self, settings: GenerationSettings) -> np.ndarray:
         """Which candidates remain, in order of rank: their places, (K,)."""
-        good = (self.scores >= settings.pred_iou_thresh) & (self.areas >= max(1, settings.min_area))
-        places = np.flatnonzero(good)
-        window = np.ix_(places, places)
-        clash = (self.iou[window] > settings.mask_nms_iou) | (self.cover[window] > settings.mask_nms_cover)
-        kept = np.ones(len(places), bool)
-        for i in range(len(places)):
-            if kept[i]:
-                kept[i + 1 :] &= ~clash[i, i + 1 :]
-        return places[kept]
+        kept = (self.scores >= settings.pred_iou_thresh) & (self.areas >= max(1, settings.min_area))
+        clash = (self._iou > settings.mask_nms_iou) | (self._cover > settings.mask_nms_cover)
+        clash &= kept[self._better] & kept[self._worse]
+        better, worse = self._better[clash], self._worse[clash]
+        starts = np.flatnonzero(np.r_[True, better[1:] != better[:-1]]) if len(better) else np.zeros(0, int)
+        for start, end in pairwise([*starts.tolist(), len(better)]):
+            if kept[better[start]]:
+                kept[worse[start:end]] = False
+        return np.flatnonzero(kept)
 
     def select(self, settings: GenerationSettings) -> Instances:
         """The candidates that remain."""
         return self.candidates.select(self.kept(settings))
+
+
+def _later_overlaps(ranked: Instances, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of the next `_BLOCK` objects and those ranked behind each: int32 places of both, by the first; IoU."""
+    pairs = overlaps(ranked.select(slice(start, start + _BLOCK)), ranked.select(slice(start, None)))
+    pairs = pairs.where(pairs.rows < pairs.columns)
+    return (pairs.rows + start).astype(np.int32), (pairs.columns + start).astype(np.int32), pairs.iou
 
 
 def merged(parts: Sequence[Instances]) -> Instances:

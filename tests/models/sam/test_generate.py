@@ -1,15 +1,29 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from glioma_hf import InputError, Instances
 from glioma_hf.models.base import Segmenter
-from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter, _enlarge, _inside, _Tile, _tiles, keep_best
+from glioma_hf.models.sam import generate
+from glioma_hf.models.sam.generate import (
+    GenerationSettings,
+    Ranked,
+    SamSegmenter,
+    _enlarge,
+    _inside,
+    _Tile,
+    _tiles,
+    keep_best,
+)
 from glioma_hf.models.sam.preprocess import raise_contrast
-from tests.strategies import square
+from tests.strategies import instances, square, stacks
 
 LOOSE = GenerationSettings(pred_iou_thresh=0, stability_score_thresh=0, min_area=1, max_area_share=1)
 
@@ -148,6 +162,53 @@ def test_keep_best_allows_overlap_up_to_its_limits():
     assert kept(mask_nms_iou=1, mask_nms_cover=0.3) == [0.9]
     assert kept(mask_nms_iou=1, mask_nms_cover=1) == [0.9, 0.8, 0.7]
     assert keep_best(cells, GenerationSettings(pred_iou_thresh=0.75, min_area=101)).scores is not None
+
+
+def kept_by_matrices(candidates: Instances, wanted: GenerationSettings) -> list[int]:
+    """What `Ranked.kept` gives, by matrices of all pairs: the plain way, for few masks."""
+    order = np.argsort(-candidates.scores, kind="stable")
+    ranked, scores = candidates.select(order), candidates.scores[order]
+    iou, areas = ranked.iou(ranked), ranked.areas
+    smaller = np.maximum(np.minimum(areas[:, None], areas[None]), 1)
+    cover = iou / (1 + iou) * (areas[:, None] + areas[None]) / smaller
+    clash = (iou > wanted.mask_nms_iou) | (cover > wanted.mask_nms_cover)
+    kept: list[int] = []
+    for i in np.flatnonzero((scores >= wanted.pred_iou_thresh) & (areas >= max(1, wanted.min_area))).tolist():
+        if not clash[kept, i].any():
+            kept.append(i)
+    return kept
+
+
+shares = st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.7, 1.0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(stacks(most=12), st.data())
+def test_keep_best_is_that_of_all_pairs(stack, data):
+    scores = data.draw(st.lists(shares, min_size=len(stack), max_size=len(stack)))
+    candidates = instances(stack, scores=scores)
+    wanted = GenerationSettings(
+        pred_iou_thresh=data.draw(shares),
+        mask_nms_iou=data.draw(shares),
+        mask_nms_cover=data.draw(shares),
+        min_area=data.draw(st.integers(0, 9)),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(generate, "_BLOCK", data.draw(st.sampled_from([1, 3, 1024])))
+        ranked = Ranked(candidates)
+    assert ranked.kept(wanted).tolist() == kept_by_matrices(candidates, wanted)
+
+
+def test_thousands_of_masks_take_the_memory_of_their_overlaps():
+    rng = np.random.default_rng(3)
+    corners, sides = rng.integers(0, 1900, (5000, 2)), rng.integers(8, 40, 5000)
+    outlines = [square(x, y, side) for (x, y), side in zip(corners.tolist(), sides.tolist(), strict=True)]
+    candidates = Instances.from_polygons(outlines, (1944, 2592), scores=rng.random(5000).round(2))
+    tracemalloc.start()
+    kept = Ranked(candidates).kept(LOOSE)
+    assert tracemalloc.get_traced_memory()[1] < 2**26  # matrices of all pairs take 200 MB each
+    tracemalloc.stop()
+    assert kept.tolist() == kept_by_matrices(candidates, LOOSE)
 
 
 def test_settings_refuse_what_makes_no_sense():
