@@ -10,8 +10,6 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 Colour = tuple[int, int, int]  # red, green, blue, 0 ... 255
 
 BLACK: Colour = (0, 0, 0)
@@ -61,23 +59,6 @@ def hex_of(colour: Colour) -> str:
 def name_of(colour: Colour) -> str:
     """The palette's word for one of its colours, as legends in words need it."""
     return _NAMES[colour]
-
-
-def category_colours(names: Iterable[str]) -> dict[str, Colour]:
-    """A colour for each category: its own where the table has one, the others `SERIES` in turn.
-
-    Those others take first what no other category of `names` wears; the same names in the same order
-    always give the same colours.
-
-    >>> [name_of(c) for c in category_colours(["cell", "neuron", "soma", "glia"]).values()]
-    ['orange', 'sky blue', 'green', 'vermillion']
-    """
-    names = list(dict.fromkeys(names))
-    worn = {CATEGORY_COLOURS[name] for name in names if name in CATEGORY_COLOURS}
-    free = [c for c in SERIES if c not in worn] + [c for c in SERIES if c in worn]
-    others = [name for name in names if name not in CATEGORY_COLOURS]
-    given = {name: free[i % len(free)] for i, name in enumerate(others)}
-    return {name: CATEGORY_COLOURS.get(name) or given[name] for name in names}
 
 
 def category_word(name: str) -> str:

@@ -100,13 +100,11 @@ def parse_counts(counts: Sequence[bytes], pixels: int) -> tuple[np.ndarray, np.n
     return values, starts, faults
 
 
-def decode_in_box(rle: Rle, box: np.ndarray) -> np.ndarray:
-    """Boolean mask (h, w) of what an RLE holds inside the box (x, y, w, h), which lies in the image."""
-    return next(decode_in_boxes([rle], [box]))
-
-
 def decode_in_boxes(rles: Sequence[Rle], boxes: Sequence[np.ndarray] | np.ndarray) -> Iterator[np.ndarray]:
-    """`decode_in_box` of each RLE in its own box; all RLEs are of one image, their counts are read in one pass."""
+    """Boolean mask (h, w) of what each RLE holds inside its box (x, y, w, h), which lies in the image.
+
+    All RLEs are of one image; their counts are read in one pass.
+    """
     if not len(rles):
         return
     height, width = rles[0]["size"]

@@ -10,16 +10,23 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 MOST_BYTES = 100 * 2**20  # of one file
+MOST_LISTS = 2**21  # lists and objects in it: parsed they take many times their bytes
+
+
+def read(path: str):
+    """The content of a JSON file. Raises ValueError for what is none and for more than this page has memory for."""
+    with Path(path).open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES or data.count(b"[") + data.count(b"{") > MOST_LISTS:
+        most = f"{MOST_BYTES // 2**20} MB or {MOST_LISTS} lists and objects"
+        raise ValueError(f"{Path(path).name} holds more than {most}; score it on your own machine")
+    return json.loads(data)
 
 
 def score(references: str | None, predictions: str | None, mode: str):
     """Score COCO results against a COCO file; wrong files are answered by a sentence."""
     try:
-        for path in map(Path, (references or "", predictions or "")):
-            if path.stat().st_size > MOST_BYTES:
-                raise ValueError(f"{path.name} is larger than {MOST_BYTES // 2**20} MB; score it on your own machine")
-        truth = json.loads(Path(references or "").read_text())
-        results = json.loads(Path(predictions or "").read_text())
+        truth, results = (read(path or "") for path in (references, predictions))
         images = {image["id"]: {"width": image["width"], "height": image["height"]} for image in truth["images"]}
         sides = []
         for objects in (results if isinstance(results, list) else results["annotations"], truth["annotations"]):

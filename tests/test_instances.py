@@ -216,3 +216,17 @@ def test_other_bad_input():
         Instances.from_label_map(np.zeros((3, 3)))
     with pytest.raises(InputError, match="each of the 1 objects once"):
         Instances.from_polygons([square(1, 1, 2)], (9, 9)).to_label_map([0, 0])
+
+
+def test_chosen_objects_keep_areas_and_boxes_that_are_known():
+    cells = Instances.from_polygons([square(k, 2 * k, 3 + k) for k in range(5)], (30, 30))
+    for index in ([3, 1], slice(2, None), np.array([True, False, True, False, False]), []):
+        fresh = cells.select(index)
+        expected = fresh.areas.tolist(), fresh.boxes.tolist()
+        asked = Instances.from_rles(cells.rles, cells.size)
+        assert asked.areas.shape == (5,)
+        assert asked.boxes.shape == (5, 4)
+        chosen = asked.select(index)
+        assert (chosen.areas.tolist(), chosen.boxes.tolist()) == expected
+        assert not chosen.areas.flags.writeable
+        assert not chosen.boxes.flags.writeable

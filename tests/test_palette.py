@@ -7,7 +7,7 @@ import pytest
 
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
-from glioma_hf.palette import CATEGORY_COLOURS, CATEGORY_WORDS, OUTCOME_COLOURS, category_colours, hex_of
+from glioma_hf.palette import CATEGORY_COLOURS, CATEGORY_WORDS, OUTCOME_COLOURS, hex_of
 from glioma_hf.plots import pyplot
 
 
@@ -26,16 +26,6 @@ def test_every_category_has_a_colour_and_a_word_of_its_own():
 def test_colours_read_on_white_and_stand_out_from_grey(colour):
     assert (1 + 0.05) / (luminance(colour) + 0.05) > 2  # yellow has 1.3
     assert np.ptp(colour) > 80  # a grey pixel has 0
-
-
-def test_categories_that_the_table_lacks_get_colours_by_a_fixed_rule():
-    names = ["cell", "neuron", "glia", "soma", *(f"kind {i}" for i in range(9))]
-    colours = category_colours(names)
-    assert list(colours) == names
-    assert colours == category_colours(names)
-    assert colours["cell"] == CATEGORY_COLOURS["cell"]
-    assert colours["soma"] == CATEGORY_COLOURS["soma"]
-    assert len({colours[n] for n in ("cell", "neuron", "glia", "soma")}) == 4
 
 
 def test_hex():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from functools import lru_cache, partial
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.prepared import PreparedSplit
 from glioma_hf.errors import InputError
+from glioma_hf.files import checksum
 from glioma_hf.instances import check_size
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def split_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of a split in order, or those of these numbers (from 1) in theirs; `image` adds the encoded one.
 
+    Each file is compared with its checksum before its first row is read, once while it doesn't change.
+
     Raises `InputError` that begins with `where` for files that are missing, damaged, of other columns, or hold other
     rows than the split says, and for rows that are no rows of a data set.
     """
@@ -71,11 +74,11 @@ def _row_readers(folder: str | Path, split: PreparedSplit, where: str) -> Iterat
 
     number = 0
     ids: set[int] = set()
-    for name in split.files:
+    for name, kept in zip_longest(split.files, split.checksums[: len(split.files)]):
         broken = InputError(f"{where}: {name} of {split.name} is missing or damaged; prepare it again")
         path = Path(folder) / name
         try:
-            if not path.is_file():
+            if not path.is_file() or (kept is not None and _checksum(path) != kept):
                 raise broken
             file = pq.ParquetFile(path)
             schema = file.schema_arrow
@@ -88,6 +91,17 @@ def _row_readers(folder: str | Path, split: PreparedSplit, where: str) -> Iterat
                 yield partial(_read, file, group, columns, ids, f"{where}: {name}", broken)
     if number != split.images:
         raise InputError(f"{where}: {split.name} holds {number} images instead of {split.images}; prepare it again")
+
+
+def _checksum(path: Path) -> str:
+    """SHA-256 of a file: 0.3 s for 500 MB, and nothing for one that is as it was when it was last asked for."""
+    known = path.stat()
+    return _checksum_of(path.resolve(), known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _checksum_of(path: Path, *_state: int) -> str:
+    return checksum(path)
 
 
 def _read(

@@ -5,6 +5,7 @@ Each takes `tell` first; nothing here needs torch or Gradio.
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from glioma_hf.benchmark.scoring_files import read_predictions, read_references
 from glioma_hf.data.exports import read_rois
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import read_image
-from glioma_hf.data.sources.coco import check_coco
+from glioma_hf.data.sources.cocofile import CocoFile
 from glioma_hf.jsonfile import parse_json
 from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.scores import OverlapScores, shown
@@ -104,7 +105,8 @@ def read_outlines(path: str, size: tuple[int, int]) -> Instances:
     except InputError as error:
         raise InputError(f"{name} is neither COCO JSON nor a zip of ImageJ regions ({error})") from None
     if isinstance(content, dict):
-        content = check_coco(content, name)["annotations"]
+        coco = CocoFile(io.BytesIO(data), name)
+        content = [annotation for image in coco.image_ids() for annotation in coco.annotations(image)]
     if not isinstance(content, list) or not all(isinstance(a, dict) for a in content):
         raise InputError(f"{name} isn't a list of COCO results")
     images = len({json.dumps(a.get("image_id")) for a in content})

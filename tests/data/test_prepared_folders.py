@@ -87,7 +87,14 @@ def in_table(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
 
 
 def in_file(change: Callable[[bytes], bytes], name: str = TEST) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())) and None
+    """Bytes changed by a hand that leaves no checksum of a Parquet file."""
+
+    def spoil(folder: Path) -> None:
+        if name == TEST:
+            provenance(folder, lambda content: split_of(content).pop("checksums", None))
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+    return spoil
 
 
 def linked(folder: Path) -> None:
@@ -196,6 +203,27 @@ def test_files_by_another_hand_are_named(prepared, tmp_path, kind, door):
     assert str(caught.value).startswith(f"{prepared}: ")
 
 
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("damage", ["a bit", "cut", "emptied", "another split's"])
+def test_a_file_that_isn_t_the_one_prepared_is_named(prepared, tmp_path, door, damage):
+    """Its checksum tells, also where it can be read and although it was read before."""
+    file = prepared / TEST
+    first, data = [objects for _, objects in annotated_rows(prepared, "spec/test")], file.read_bytes()
+    half = len(data) // 2
+    spoiled = {
+        "a bit": data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :],
+        "cut": data[:-30],
+        "emptied": b"",
+        "another split's": (prepared / TEST.replace("test", "train")).read_bytes(),
+    }
+    file.write_bytes(spoiled[damage])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=rf"^{prepared}: {TEST} (of spec/test is missing or damaged|isn't the file)"):
+        DOORS[door](prepared, tmp_path / "out")
+    file.write_bytes(data)
+    assert [objects for _, objects in annotated_rows(prepared, "spec/test")] == first
+
+
 IMAGES = {
     "garbage": (in_first(image={"bytes": b"garbage", "path": "a.tif"}), "not a readable image"),
     "nothing": (in_first(image={"bytes": b"", "path": "a.tif"}), "the file is empty"),
@@ -287,6 +315,7 @@ def test_the_command_line_says_it_in_a_sentence(prepared, tmp_path, command):
         "evaluate": ("evaluate", "--references", prepared, "--predictions", prepared),
     }
     if command == "train":
+        provenance(prepared, lambda content: [split.pop("checksums", None) for split in content["splits"]])
         (prepared / TEST).replace(prepared / TEST.replace("test", "train"))
     assert "column objects is missing" in refused(*arguments[command])
     assert not (tmp_path / "out").exists()

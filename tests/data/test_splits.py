@@ -16,6 +16,7 @@ from glioma_hf import InputError
 from glioma_hf.data import splits
 from glioma_hf.data.features import check_task, instances_of, tasks_of
 from glioma_hf.data.prepare import prepare
+from glioma_hf.data.prepared import PROVENANCE
 from glioma_hf.data.splits import annotated_rows, find_split, has_split, load_images
 from tests.conftest import ROOT
 
@@ -121,6 +122,12 @@ def test_what_isnt_there_is_said_in_a_sentence(folder, livecell, tmp_path):
         load_images(broken, "test", name="mine")
     train, gen = (broken / "data" / f"{stem}-00000-of-00001.parquet" for stem in ("spec-train", "gen-test"))
     shutil.copyfile(train, gen)
+    with pytest.raises(InputError, match=r"broken: data/gen-test-00000.*parquet of gen/test is missing or damaged"):
+        list(annotated_rows(broken, "gen/test"))
+    content = json.loads((broken / PROVENANCE).read_text())  # as from before there were checksums
+    (broken / PROVENANCE).write_text(
+        json.dumps(content | {"splits": [split | {"checksums": []} for split in content["splits"]]})
+    )
     with pytest.raises(InputError, match="broken: gen/test holds 2 images instead of 1; prepare it again"):
         list(annotated_rows(broken, "gen/test"))
 

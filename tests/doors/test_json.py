@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glioma_hf import InputError, jsonstream
+from glioma_hf.data.sources import cocofile
 from glioma_hf.data.sources.cocofile import CocoFile, ordered
 from glioma_hf.jsonfile import MAX_BYTES, id_of, parse_json, read_json
 from glioma_hf.jsonstream import JsonLists
@@ -273,6 +274,32 @@ def test_ids_of_other_kinds_that_come_twice():
     content["annotations"][1]["id"] = content["annotations"][0]["id"] = 4.0
     with pytest.raises(InputError, match=r"annotations has the id 4\.0 more than once"):
         coco_file(content)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 2**20])
+def test_annotations_are_read_as_often_as_one_likes(monkeypatch, kept):
+    """The first bytes' are kept from the index, until they are given away; the others are read again."""
+    monkeypatch.setattr(cocofile, "KEPT", kept)
+    content = coco()
+    read = coco_file(content)
+    for _ in range(3):
+        for image in (1, 2):
+            entries = read.annotations(image)
+            assert entries == [a for a in content["annotations"] if a["image_id"] == image]
+            for entry in entries:
+                entry["category_id"] = 77  # the caller's own, whatever is done to it
+
+
+@pytest.mark.parametrize("members", [1, 3, 40])
+def test_lists_behind_each_other_in_one_window(members):
+    content = {f"list {k}": [{"id": j, "deep": [{"a": 1}, {"b": j}]} for j in range(k % 5)] for k in range(members)}
+    lists = JsonLists(io.BytesIO(json.dumps(content).encode()), "x.json")
+    found: dict[str, list] = {name: [] for name in content}
+    items = list(lists)
+    for name, _, _, value in items:
+        found[name].append(value)
+    assert found == content
+    assert lists.read([s for _, s, _, _ in items], [e for _, _, e, _ in items]) == [value for *_, value in items]
 
 
 def test_results_are_read_by_image():

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from glioma_hf import InputError, Instances
@@ -16,7 +18,8 @@ from glioma_hf.benchmark.image_names import distinct, pair_paths
 from glioma_hf.benchmark.scoring import agree_files, evaluate_files
 from glioma_hf.benchmark.scoring_files import read_predictions, read_references
 from glioma_hf.data.prepare import prepare
-from tests.strategies import square
+from glioma_hf.data.sources.rows import Repairs, check_annotations
+from tests.strategies import instances, square, stacks
 
 SIZE = (80, 100)
 CELLS = {
@@ -45,6 +48,37 @@ def renamed(names: dict[str, str]) -> dict:
 
 def evaluated(tmp_path: Path, first: dict, second: dict, **arguments):
     return evaluate_files(coco(tmp_path / "r.json", first), coco(tmp_path / "p.json", second, start=7), **arguments)
+
+
+# -- what would be repaired --------------------------------------------------------------
+
+numbers = st.one_of(st.floats(-3, 3), st.sampled_from([0, 2, 2.5, -2, 1e300, -1]))
+areas = st.sampled_from([None, 1, 9.5, 0, -1, 1e300, True, "7", 10**17])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data(), stacks())
+def test_masks_are_looked_at_all_at_once_as_one_by_one(tmp_path, data, stack):
+    """Boxes, areas and empty masks of RLEs: the same notes, in the same order."""
+    rows = instances(stack).to_coco(1)
+    for row in rows:
+        moved = data.draw(st.lists(numbers, min_size=4, max_size=4))
+        row["bbox"] = data.draw(
+            st.sampled_from([row["bbox"], [a + b for a, b in zip(row["bbox"], moved, strict=True)]])
+        )
+        if data.draw(st.integers(0, 9)) == 0:
+            row["bbox"] = data.draw(st.sampled_from([None, [], [1, 2], "a", [1, 2, "x", 3]]))
+        row["area"], row["category_id"] = data.draw(areas), 1
+    height, width = stack.shape[1:]
+    images = [{"id": 1, "file_name": "a.tif", "width": width, "height": height}]
+    path = tmp_path / "rle.json"
+    path.write_text(json.dumps({"images": images, "annotations": rows, "categories": CATEGORIES}))
+    told: list[list[str]] = [[], []]
+    together, singly = (Repairs(on_progress=lambda p, lines=lines: lines.append(p.message)) for lines in told)
+    found = read_references(path, repairs=together).instances[1]
+    list(check_annotations(rows, found, f"{path}: image 1", singly))
+    assert told[0] == told[1]
+    assert together.counts == singly.counts
 
 
 # -- whose image is whose ----------------------------------------------------------------

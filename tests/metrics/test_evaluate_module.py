@@ -215,3 +215,28 @@ def test_widget_scores_files_and_answers_bad_ones_by_a_sentence(tmp_path):
     (tmp_path / "found.json").write_text(json.dumps(cells.to_coco(5)))
     with pytest.raises(gr.Error, match="don't belong together"):
         app.score(str(tmp_path / "truth.json"), str(tmp_path / "found.json"), "overlapping")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "can't be scored"),
+        (b"\xff\xfe\xff", "can't be scored"),
+        (b"[" * 10**5, "nested too deeply"),
+        (b"[" + b"[]," * 2**21 + b"[]]", "holds more than 100 MB or 2097152 lists"),
+        (b" " * (100 * 2**20 + 1), "holds more than 100 MB"),
+        (b"[1, 2]", "can't be scored"),
+        (b'"text"', "can't be scored"),
+        (b'{"annotations": 3}', "can't be scored"),
+        (b'[{"image_id": [4]}]', "can't be scored"),
+        (b'[{"image_id": 4, "segmentation": [[1, 1, 1e999, 5, 5, 9]]}]', "can't be scored"),
+    ],
+)
+def test_widget_reads_in_bounds(tmp_path, content, says):
+    gr = pytest.importorskip("gradio")
+    app = load_script("metric/app.py")
+    truth = {"images": [{"id": 4, "width": 40, "height": 40}], "annotations": forms()["instances"].to_coco(4)}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_bytes(content)
+    with pytest.raises(gr.Error, match=says):
+        app.score(str(tmp_path / "truth.json"), str(tmp_path / "found.json"), "overlapping")

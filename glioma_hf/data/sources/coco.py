@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,23 +66,3 @@ def read_coco_rows(
             objects = annotated_objects(cells, size, category_index, where, repairs)
             ignored = ignored_regions(crowds, size, category_index, where)
             yield make_row(data, member, size, number, split, objects, subset(image.file_name), ignored)
-
-
-def load_coco(data: bytes, where: str) -> dict[str, Any]:
-    """A COCO file's content, whole. Raises `InputError` that begins with `where` as `CocoFile` does."""
-    coco = CocoFile(io.BytesIO(data), where)
-    images = [
-        {"id": i.id, "file_name": i.file_name, "width": i.size[0], "height": i.size[1]} for i in coco.images.values()
-    ]
-    annotations = [entry for key in coco.image_ids() for entry in coco.annotations(key)]
-    return {"images": images, "annotations": annotations, "categories": coco.categories}
-
-
-def check_coco(coco: Any, where: str) -> dict[str, Any]:
-    """The content of a COCO file, once parsed, checked as `load_coco` does."""
-    import orjson
-
-    try:
-        return load_coco(orjson.dumps(coco), where)
-    except TypeError as error:
-        raise InputError(f"{where} isn't COCO ({error})") from None

@@ -173,6 +173,7 @@ adapted = train(model, [PAIR], SHARED_RECIPE, Run(sys.argv[1], workers=0))
 if state.is_main_process:
     assert state.num_processes == 2
     torch.save(weights(adapted), sys.argv[1] + "/weights.pt")
+state.destroy_process_group()  # as the commands do at their end
 """
 SHARED_RECIPE = EXACT.model_copy(update={"lora": LoraSettings(dropout=0)})
 
