@@ -191,7 +191,7 @@ def bad_upload(kind: str, folder: Path) -> Path:
         ("cut off", "notes.tif: "),
         ("empty", "notes.tif: the file is empty"),
         ("huge", "huge.png: "),
-        ("animated GIF", "notes.tif: not a readable image"),
+        ("animated GIF", "notes.tif: a GIF; give TIFF, PNG, JPEG or BMP"),
     ],
 )
 def test_bad_uploads_are_answered_by_a_sentence(visit, tmp_path, kind, says):
