@@ -97,6 +97,13 @@ class Segmenter(ABC):
     def for_diameter(self, diameter: float) -> Self:
         """The same model for images whose cells are about `diameter` pixels across."""
 
+    def prompted_by(self, finder: Segmenter) -> Self:
+        """The same model, asked for a mask of each instance that `finder`, of any family, finds.
+
+        Raises `InputError` for a model that isn't asked by prompts.
+        """
+        raise InputError("only a model that is asked by prompts, such as a SAM, takes those of a finder")
+
     def with_settings(self, **changes: Any) -> Self:
         """The same model, predicting by other settings. Raises `InputError` that names the setting."""
         other = copy.copy(self)
