@@ -28,6 +28,7 @@ from glioma_hf.rle import BoxMask
 
 MIRRORED: dict[int, list[list[int]]] = {1: [[]], 2: [[], [-2, -1]], 4: [[], [-1], [-2], [-2, -1]]}  # axes turned round
 ASKED_AT_ONCE = 64  # centres; what they take of memory is bounded so
+MOST_CENTRES = 2048  # that a tile is asked for, the hottest; a crowded one has some hundred
 SURROUNDINGS = 32  # pixels as the network sees them, beyond a mask's window: what else a centre should see
 
 
@@ -101,7 +102,9 @@ class CentreSegmenter(Segmenter):
         view = image if scale == 1 else _resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
-        tiles, sides = fitted_tiles(seen, self.settings.tile, self._shared(), COARSEST, scale)
+        shared = self._shared()
+        largest = max(self.settings.tile, _stepped(1.5 * shared))  # or next to nothing would be a tile's own
+        tiles, sides = fitted_tiles(seen, largest, shared, COARSEST, scale)
         parts = []
         for done, tile in enumerate(tiles, start=1):
             masks = list(self._masks_of_tile(view, tile, sides, found, size))
@@ -112,8 +115,7 @@ class CentreSegmenter(Segmenter):
 
     def _shared(self) -> int:
         """Pixels by which tiles overlap: twice what lies around the part that each answers for."""
-        around = 2 * (self.network.config.reach * STRIDE + SURROUNDINGS)
-        return min(-(-around // COARSEST) * COARSEST, self.settings.tile - COARSEST)
+        return _stepped(2 * (self.network.config.reach * STRIDE + SURROUNDINGS))
 
     def _masks_of_tile(
         self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
@@ -132,8 +134,9 @@ class CentreSegmenter(Segmenter):
             corners = (some.cpu().numpy() - config.reach) * stride
             for chance, score, (x, y) in zip(chances.cpu().numpy(), scores, corners, strict=True):
                 inside = chance > settings.mask_thresh
-                # The least of a score is known before its mask is enlarged: chances are at most 1.
-                if score < settings.score_thresh or not inside.any():
+                # The most that a score can be is known before its mask is enlarged: chances are at most 1. Of weights
+                # that make no number of it nothing is kept.
+                if not score >= settings.score_thresh or not inside.any():
                     continue
                 corner = y + SHRINK * tile.top / tile.scale, x + SHRINK * tile.left / tile.scale
                 box_mask = enlarge(chance, settings.mask_thresh, corner, stride, size)
@@ -166,8 +169,13 @@ class CentreSegmenter(Segmenter):
         return torch.stack(chances).mean(0), torch.stack(quality).mean(0)
 
 
+def _stepped(length: float) -> int:
+    """The next multiple of the least step of the network's input."""
+    return int(np.ceil(length / COARSEST)) * COARSEST
+
+
 def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
-    """Peaks of a heat map (h, w) that a tile answers for: int64 (K, 2), (x, y).
+    """Peaks of a heat map (h, w) that a tile answers for, at most `MOST_CENTRES`: int64 (K, 2), (x, y).
 
     A peak may move by a cell from tile to tile: both answer there, lest neither does.
     """
@@ -180,7 +188,11 @@ def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
         torch.tensor(pair, device=heat.device)
         for pair in ((left - STRIDE, top - STRIDE), (right + STRIDE, bottom + STRIDE))
     )
-    return cells[((place >= low) & (place < high)).all(1)]
+    cells = cells[((place >= low) & (place < high)).all(1)]
+    if len(cells) > MOST_CENTRES:
+        hottest = heat[cells[:, 1], cells[:, 0]].topk(MOST_CENTRES).indices
+        cells = cells[hottest.sort().values]
+    return cells
 
 
 def _resized(image: np.ndarray, scale: float) -> np.ndarray:
