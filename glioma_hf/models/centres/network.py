@@ -7,6 +7,7 @@ for itself, so masks may overlap.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from glioma_hf.models.centres.encoders import new_encoder
 from glioma_hf.models.centres.phase_features import CHANNELS, PhaseFeatures
-from glioma_hf.models.centres.recipe import STRIDE, NetworkConfig
+from glioma_hf.models.centres.recipe import COARSEST, STRIDE, NetworkConfig
 
 RARE = -4.0  # start value of the heat map's bias: few cells are centres
 NEAR = 16.0  # cells: the unit of a mask network's coordinates
@@ -48,6 +49,8 @@ class CentreNetwork(nn.Module):
         self.config = config
         self.encoder = new_encoder(config) if encoder is None else encoder
         self.frozen = PhaseFeatures(config.frozen_scale) if config.frozen_features else None
+        # Parts of an image that begin at multiples of so many pixels are seen alike.
+        self.alignment = math.lcm(COARSEST, self.frozen.unit if self.frozen else 1)
         joined = dict.fromkeys(CHANNELS, config.joined) if self.frozen else {}
         self.join = nn.ModuleDict({str(stride): _mixed(CHANNELS[stride], width, 1) for stride, width in joined.items()})
         self.narrow, self.fuse = nn.ModuleList(), nn.ModuleList()

@@ -44,7 +44,7 @@ class CentreSettings(SelectionSettings):
     views: Literal[1, 2, 4] = 4  # in which the image is seen: as it is and mirrored
     scale: float = Field(1.0, ge=0.05, le=20)  # at which the image is seen
     cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
-    tile: int = Field(768, ge=384, le=8192, multiple_of=COARSEST)  # largest side, as the network sees it
+    tile: int = Field(896, ge=384, le=8192, multiple_of=COARSEST)  # largest side, as the network sees it
 
     @property
     def least_score(self) -> float:
@@ -102,9 +102,10 @@ class CentreSegmenter(Segmenter):
         view = image if scale == 1 else _resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
-        shared = self._shared()
-        largest = max(self.settings.tile, _stepped(1.5 * shared))  # or next to nothing would be a tile's own
-        tiles, sides = fitted_tiles(seen, largest, shared, COARSEST, scale)
+        shared, begin = self._shared(), self.network.alignment
+        own = -(-max(begin, shared // 2) // begin) * begin  # at least, or most work would be done twice
+        largest = max(self.settings.tile, shared + own)
+        tiles, sides = fitted_tiles(seen, largest, shared, COARSEST, begin, scale)
         parts = []
         for done, tile in enumerate(tiles, start=1):
             masks = list(self._masks_of_tile(view, tile, sides, found, size))
@@ -115,7 +116,8 @@ class CentreSegmenter(Segmenter):
 
     def _shared(self) -> int:
         """Pixels by which tiles overlap: twice what lies around the part that each answers for."""
-        return _stepped(2 * (self.network.config.reach * STRIDE + SURROUNDINGS))
+        around = 2 * (self.network.config.reach * STRIDE + SURROUNDINGS)
+        return -(-around // COARSEST) * COARSEST
 
     def _masks_of_tile(
         self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
@@ -167,11 +169,6 @@ class CentreSegmenter(Segmenter):
             chances.append(torch.sigmoid(self.network.draw(maps.features, weights, there, owners)).flip(axes))
             quality.append(torch.sigmoid(told))
         return torch.stack(chances).mean(0), torch.stack(quality).mean(0)
-
-
-def _stepped(length: float) -> int:
-    """The next multiple of the least step of the network's input."""
-    return int(np.ceil(length / COARSEST)) * COARSEST
 
 
 def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
