@@ -96,9 +96,14 @@ class ModelFolder:
 
     def check(self) -> None:
         """Raise `InputError` where a file is missing that the model can't do without."""
-        missing = [name for name in (INFO, *self.family().weights) if not (self.path / name).is_file()]
+        missing = [name for name in (INFO, *self.weights()) if not (self.path / name).is_file()]
         if missing:
             raise InputError(f"{self.path}: no saved model lies there ({missing[0]} is missing); make one by train")
+
+    def weights(self) -> tuple[str, ...]:
+        """The files of its family that hold it: an adapter's where one of them is there."""
+        family = self.family()
+        return family.adapter if any((self.path / name).is_file() for name in family.adapter) else family.weights
 
     def info(self) -> ModelInfo:
         """What the model is. Raises `InputError` where none is saved there."""
@@ -156,7 +161,7 @@ class ModelFolder:
 
     def names(self) -> list[str]:
         """The files of the model that are there, sorted; whatever else lies in the folder isn't the model's."""
-        known = {INFO, RECIPE, THRESHOLDS, SCORES, CARD, *self.family().weights}
+        known = {INFO, RECIPE, THRESHOLDS, SCORES, CARD, *self.weights()}
         return sorted(name for name in known if (self.path / name).is_file())
 
     def copy_to(self, target: Path, name: str) -> list[str]:
@@ -187,7 +192,7 @@ class ModelFolder:
         """
         from glioma_hf.data.sources.archive import Archive
 
-        weights = {name for family in families for name in get_family(family).weights}
+        weights = {name for family in families for name in _weights_of(get_family(family))}
         with Archive(path) as packed:
             for name in packed.names:
                 base = PurePosixPath(name).name
@@ -223,8 +228,13 @@ def find_saved(name: str | Path) -> ModelFolder | None:
     info = hub.fetch(str(name), [INFO])
     if info is None:
         return None
-    kept = [INFO, RECIPE, THRESHOLDS, SCORES, CARD, *ModelFolder(info).family().weights]
+    kept = [INFO, RECIPE, THRESHOLDS, SCORES, CARD, *_weights_of(ModelFolder(info).family())]
     return ModelFolder(hub.fetch(str(name), kept) or info)
+
+
+def _weights_of(family: Family) -> tuple[str, ...]:
+    """All files that a model of the family may have."""
+    return (*family.weights, *family.adapter)
 
 
 def read_settings(family: Family, path: Path) -> Any:

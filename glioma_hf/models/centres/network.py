@@ -47,6 +47,7 @@ class CentreNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, encoder: Any = None):
         super().__init__()
         self.config = config
+        self.fixed_norms = False  # whether batch norms outside the heads stay as they are, as adapters want it
         self.encoder = new_encoder(config) if encoder is None else encoder
         self.frozen = PhaseFeatures(config.frozen_scale) if config.frozen_features else None
         # Parts of an image that begin at multiples of so many pixels are seen alike.
@@ -75,6 +76,16 @@ class CentreNetwork(nn.Module):
         nn.init.constant_(heat.bias, RARE)
         with torch.no_grad():
             last.weight.mul_(0.5)
+
+    def train(self, mode: bool = True) -> CentreNetwork:
+        """As any module, but for batch norms that stay as they are."""
+        super().train(mode)
+        if self.fixed_norms:
+            for part in (self.encoder, self.narrow, self.fuse, self.join):
+                for module in part.modules():
+                    if isinstance(module, nn.BatchNorm2d):
+                        module.eval()
+        return self
 
     def forward(self, crops: Tensor, cells: Tensor, owners: Tensor) -> dict[str, Tensor]:
         """All that training needs in one call, as wrappers of models want it.

@@ -19,6 +19,7 @@ import typer
 from safetensors.torch import save_file
 
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
+from glioma_hf.errors import InputError
 from glioma_hf.models.base import LabelledPixels, Run
 from glioma_hf.models.centres.family import FAMILY, IMAGENET, WEIGHTS
 from glioma_hf.models.centres.segment import CentreSegmenter
@@ -88,6 +89,8 @@ def make(
     Args:
         names: what the model's scores say that it was trained on.
     """
+    if recipe.adapter is not None:
+        raise InputError("the package carries whole models; leave adapter out of the recipe")
     tell = to_lines(typer.echo, every=20)
     segmenter = FAMILY.train(base, learned, recipe, Run(out, tell, workers=1))
     tell(Progress("choosing thresholds"))

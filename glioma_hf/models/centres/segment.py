@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from peft import PeftModel
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from glioma_hf.instances import Instances, check_size
 from glioma_hf.models.base import Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
+from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.centres.preprocess import Statistics, standardised, statistics_of
 from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
@@ -53,15 +55,16 @@ class CentreSettings(SelectionSettings):
 
 
 class CentreSegmenter(Segmenter):
-    """A `Segmenter` around a `CentreNetwork`.
+    """A `Segmenter` around a `CentreNetwork`, with or without an adapter.
 
     Example:
         segmenter = load_segmenter("model")
         cells = segmenter.with_settings(views=1).segment(read_image("cells.tif"))
     """
 
-    def __init__(self, network: CentreNetwork, settings: CentreSettings | None = None):
-        self.network = network.eval()
+    def __init__(self, network: CentreNetwork | PeftModel, settings: CentreSettings | None = None):
+        self.adapted = network if isinstance(network, PeftModel) else None
+        self.network = unwrap(network).eval()
         self.settings = settings or CentreSettings()
         self.device = next(network.parameters()).device
         self.fast = has_fast_bfloat16(self.device)
