@@ -21,6 +21,10 @@ RECIPE_HELP = (
 TASK_HELP = "cells (both types), soma, cell_a, cell_b, nucleus or all, as far as the data set has them."
 ADAPTER_HELP = "Folder written by train or quickstart."
 PROMPTS_HELP = "Of SAM: centres (found by the model), grid (CellSeg1's way) or model (what --finder finds)."
+UNLABELLED_HELP = (
+    "An image, or a folder of them, to learn from too, by what a model surely finds there; may be repeated."
+)
+TEACHER_HELP = "The model that labels those; without it one is trained on the labelled images first."
 FINDER_HELP = "Another model, such as a folder of the family centres: SAM is asked for the cells that it finds."
 BOXES_HELP = "Ask with the boxes of what the finder finds too, which published SAMs know how to read."
 
@@ -53,12 +57,14 @@ def train(
     task: Annotated[str, typer.Option(help=TASK_HELP)] = "cells",
     resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on with a run that was broken off.")] = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a log for TensorBoard as well.")] = False,
+    unlabelled: Annotated[list[Path] | None, typer.Option(help=UNLABELLED_HELP)] = None,
+    teacher: Annotated[str | None, typer.Option(help=TEACHER_HELP)] = None,
 ) -> None:
     """Fine-tuning on one image or a few; thresholds are chosen on the validation split."""
     from glioma_hf.workflows.training import train as run
 
     quiet_libraries()
-    scores = run(data, image, out, model, recipe, task, to_lines(say), resume, tensorboard)
+    scores = run(data, image, out, model, recipe, task, to_lines(say), resume, tensorboard, unlabelled or (), teacher)
     if scores is None:  # another process tells
         return
     if scores.validation_ap50 is None:

@@ -67,6 +67,7 @@ class TrainingScores(BaseModel):
     Attributes:
         data: name of the data set; "" where it was taught on images that are no data set's.
         training_images, validation_images: file names.
+        unlabelled_images: further ones, with labels of a model's.
         validation_ap50: AP at IoU 0.5 on the validation images; None where there were none.
     """
 
@@ -76,6 +77,7 @@ class TrainingScores(BaseModel):
     task: str = "cells"
     training_images: list[str] = []
     validation_images: list[str] = []
+    unlabelled_images: list[str] = []
     validation_ap50: float | None = None
 
 
@@ -284,6 +286,8 @@ def _told(scores: TrainingScores | None) -> str:
     if scores is None:
         return "It was scored on no data set."
     trained = f"Trained on {', '.join(scores.training_images)} of the data set {scores.data} (task {scores.task})."
+    if scores.unlabelled_images:
+        trained += f" Trained too on {', '.join(scores.unlabelled_images)}, with labels that a model gave them."
     if scores.validation_ap50 is None:
         return f"{trained} It was scored on no image; its thresholds are those that the recipe's model came with."
     return (
