@@ -262,7 +262,7 @@ def card(family: Family, base: str, recipe: Any, scores: TrainingScores | None =
         "library_name": family.library,
         "tags": [*family.tags, "image-segmentation", "cell-segmentation", "microscopy"],
     }
-    if base not in family.not_on_hub:
+    if base not in family.not_on_hub and not Path(base).is_dir():
         head["base_model"] = base
     if scores is not None and scores.validation_ap50 is not None:
         metric = {"type": "overlap_ap", "name": "AP50", "value": round(scores.validation_ap50, 4)}

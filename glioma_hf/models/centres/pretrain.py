@@ -5,7 +5,7 @@
 
 `general` sees synthetic scenes, cells laid over one another, and the training images of prepared data sets where any
 are given; `glioblastoma` is that, trained on the training images of one data set. `OUT/model` is what the package
-carries: a saved model with weights in half precision.
+carries: a saved model with weights in half precision, or an adapter of the base where the recipe asks for one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import typer
 from safetensors.torch import save_file
 
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
-from glioma_hf.errors import InputError
 from glioma_hf.models.base import LabelledPixels, Run
 from glioma_hf.models.centres.family import FAMILY, IMAGENET, WEIGHTS
 from glioma_hf.models.centres.segment import CentreSegmenter
@@ -89,8 +88,6 @@ def make(
     Args:
         names: what the model's scores say that it was trained on.
     """
-    if recipe.adapter is not None:
-        raise InputError("the package carries whole models; leave adapter out of the recipe")
     tell = to_lines(typer.echo, every=20)
     segmenter = FAMILY.train(base, learned, recipe, Run(out, tell, workers=1))
     tell(Progress("choosing thresholds"))
@@ -100,7 +97,8 @@ def make(
     )
     ModelFolder(out / "model").write(FAMILY, segmenter, base, recipe, scores)
     assert isinstance(segmenter, CentreSegmenter)
-    save_file(halves(segmenter), out / "model" / WEIGHTS)
+    if segmenter.adapted is None:
+        save_file(halves(segmenter), out / "model" / WEIGHTS)
     typer.echo(f"{out / 'model'}: AP50 {ap:.3f} on {len(held_out)} images that were held out")
     return ap
 
