@@ -96,16 +96,21 @@ def test_every_command_and_option_is_told(site):
 
 @pytest.mark.slow
 def test_every_setting_is_told_with_its_default(site):
+    from pydantic import BaseModel
+
+    from glioma_hf.models.centres import recipe as centres
+    from glioma_hf.models.centres.segment import CentreSettings
     from glioma_hf.models.sam.generate import GenerationSettings
     from glioma_hf.models.sam.recipe import LoraSettings, SamRecipe
     from glioma_hf.synthetic.scenes import SceneConfig
 
     page = (site / "reference" / "configuration.html").read_text("utf-8")
-    for model in (SamRecipe, LoraSettings, GenerationSettings, SceneConfig):
+    of_centres = (centres.CentresRecipe, centres.NetworkConfig, centres.AdapterSettings, centres.Augmentation)
+    for model in (SamRecipe, LoraSettings, GenerationSettings, SceneConfig, CentreSettings, *of_centres):
         for name, field in model.model_fields.items():
             row = re.search(rf"<tr>\s*<td><code>{name}</code></td>(.*?)</tr>", page, re.DOTALL)
             assert row is not None, name
-            assert name == "lora" or f"<code>{html.escape(str(field.default))}</code>" in page
+            assert isinstance(field.default, BaseModel) or f"<code>{html.escape(str(field.default))}</code>" in page
     assert "<!-- " not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
 
 

@@ -20,7 +20,13 @@ RECIPE_HELP = (
 )
 TASK_HELP = "cells (both types), soma, cell_a, cell_b, nucleus or all, as far as the data set has them."
 ADAPTER_HELP = "Folder written by train or quickstart."
-PROMPTS_HELP = "Of SAM: centres (found by the model) or grid (CellSeg1's way)."
+PROMPTS_HELP = "Of SAM: centres (found by the model), grid (CellSeg1's way) or model (what --finder finds)."
+UNLABELLED_HELP = (
+    "An image, or a folder of them, to learn from too, by what a model surely finds there; may be repeated."
+)
+TEACHER_HELP = "The model that labels those; without it one is trained on the labelled images first."
+FINDER_HELP = "Another model, such as a folder of the family centres: SAM is asked for the cells that it finds."
+BOXES_HELP = "Ask with the boxes of what the finder finds too, which published SAMs know how to read."
 
 
 def quickstart(
@@ -51,12 +57,14 @@ def train(
     task: Annotated[str, typer.Option(help=TASK_HELP)] = "cells",
     resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on with a run that was broken off.")] = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a log for TensorBoard as well.")] = False,
+    unlabelled: Annotated[list[Path] | None, typer.Option(help=UNLABELLED_HELP)] = None,
+    teacher: Annotated[str | None, typer.Option(help=TEACHER_HELP)] = None,
 ) -> None:
     """Fine-tuning on one image or a few; thresholds are chosen on the validation split."""
     from glioma_hf.workflows.training import train as run
 
     quiet_libraries()
-    scores = run(data, image, out, model, recipe, task, to_lines(say), resume, tensorboard)
+    scores = run(data, image, out, model, recipe, task, to_lines(say), resume, tensorboard, unlabelled or (), teacher)
     if scores is None:  # another process tells
         return
     if scores.validation_ap50 is None:
@@ -71,13 +79,17 @@ def tune(
     out: Annotated[Path | None, typer.Option(help="A JSON file for the thresholds instead.")] = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     prompts: Annotated[str | None, typer.Option(help=PROMPTS_HELP)] = None,
+    finder: Annotated[str | None, typer.Option(help=FINDER_HELP)] = None,
+    boxes: Annotated[bool | None, typer.Option("--boxes", help=BOXES_HELP)] = None,
     task: Annotated[str, typer.Option(help=TASK_HELP)] = "cells",
 ) -> None:
     """Choose the thresholds of prediction on the validation split, for a saved model or a base as it is."""
     from glioma_hf.workflows.training import tune as run
 
     quiet_libraries()
-    segmenter, ap = run(data, model, adapter, out, task, to_lines(say), **_given(prompts=prompts))
+    segmenter, ap = run(
+        data, model, adapter, out, task, to_lines(say), **_given(prompts=prompts, finder=finder, prompt_boxes=boxes)
+    )
     tell(f"AP50 {ap:.3f} on the validation images with {segmenter.settings.model_dump_json()}")
 
 
@@ -102,6 +114,8 @@ def predict(
     adapter: Annotated[Path | None, typer.Option(help=ADAPTER_HELP)] = None,
     thresholds: Annotated[Path | None, typer.Option(help="File written by tune, instead of the adapter's.")] = None,
     prompts: Annotated[str | None, typer.Option(help=PROMPTS_HELP)] = None,
+    finder: Annotated[str | None, typer.Option(help=FINDER_HELP)] = None,
+    boxes: Annotated[bool | None, typer.Option("--boxes", help=BOXES_HELP)] = None,
     diameter: Annotated[float | None, typer.Option(min=2, help="Pixels across a cell, about.")] = None,
     pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
 ) -> None:
@@ -112,7 +126,9 @@ def predict(
 
     quiet_libraries()
     paths = find_images(images)
-    segmenter = load_segmenter(model, adapter, thresholds, diameter, **_given(prompts=prompts))
+    segmenter = load_segmenter(
+        model, adapter, thresholds, diameter, **_given(prompts=prompts, finder=finder, prompt_boxes=boxes)
+    )
     predicted = run(paths, out, segmenter, pixel_size, to_lines(say))
     if predicted is not None:  # one process of several tells
         tell(f"{predicted.cells} cells in {predicted.images} images; see {out}")

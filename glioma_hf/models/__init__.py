@@ -42,6 +42,7 @@ def load_segmenter(
     adapter: str | Path | None = None,
     thresholds: str | Path | None = None,
     diameter: float | None = None,
+    finder: str | Path | None = None,
     **settings: Any,
 ) -> Segmenter:
     """A segmenter: a base by name, or a model that `train` saved, with the thresholds kept beside it.
@@ -53,6 +54,7 @@ def load_segmenter(
             was made for.
         thresholds: file of settings to take instead of those kept with the saved model.
         diameter: of the cells expected, in pixels; images are scaled to what the model knows.
+        finder: another model, by all that `model` takes, whose instances a SAM is asked for: `prompts` is then "model".
         settings: single settings of the family to take instead, such as `prompts="grid"` of SAM's.
 
     Raises `InputError` where a model, a file or a setting isn't what it should be.
@@ -89,4 +91,6 @@ def load_segmenter(
         kept = read_settings(family, Path(thresholds))
     changes = settings if kept is None else {**kept.model_dump(), **settings}
     segmenter = segmenter.with_settings(**changes) if changes else segmenter
+    if finder is not None:
+        segmenter = segmenter.prompted_by(load_segmenter(finder))
     return segmenter if diameter is None else segmenter.for_diameter(diameter)

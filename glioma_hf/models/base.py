@@ -97,6 +97,13 @@ class Segmenter(ABC):
     def for_diameter(self, diameter: float) -> Self:
         """The same model for images whose cells are about `diameter` pixels across."""
 
+    def prompted_by(self, finder: Segmenter) -> Self:
+        """The same model, asked for a mask of each instance that `finder`, of any family, finds.
+
+        Raises `InputError` for a model that isn't asked by prompts.
+        """
+        raise InputError("only a model that is asked by prompts, such as a SAM, takes those of a finder")
+
     def with_settings(self, **changes: Any) -> Self:
         """The same model, predicting by other settings. Raises `InputError` that names the setting."""
         other = copy.copy(self)
@@ -146,7 +153,8 @@ class Family:
         bases: names of models to start from that come with an installation; the first is the default.
         recipe, settings: the types of its recipes and of its segmenters' settings.
         recipes: folder of its named recipes, `NAME.json` each; `default_recipe` is one of them.
-        weights: files that hold a saved model, beside those that all families share.
+        weights: files that hold a saved model, beside those that all families share; `adapter`, those that one has in
+            their place which is an adapter of its base.
         load: segmenter of a base by name, or of a base with the weights saved in a folder.
         train: a segmenter trained from a base by name, on images, by a recipe; in a `Run`, whose `validate` is
             given a segmenter.
@@ -170,6 +178,7 @@ class Family:
     train: Callable[[str, Sequence[LabelledPixels], Any, Run], Segmenter]
     save: Callable[[Segmenter, Path, str], None]
     tune: Callable[[Segmenter, Sequence[LabelledPixels], OnProgress], tuple[Segmenter, float]]
+    adapter: tuple[str, ...] = field(default=())
     not_on_hub: tuple[str, ...] = field(default=())
     tags: tuple[str, ...] = field(default=())
     library: str = "glioma_hf"
@@ -193,6 +202,12 @@ class Family:
             raise InputError(f"the recipe {name!r} isn't known; it is {', '.join(known)} or a JSON file") from None
         except ValueError as error:
             raise InputError(f"{name}: not a recipe of {self.title} ({' '.join(str(error).split()[:20])})") from None
+
+
+def typical_diameter(images: Sequence[LabelledPixels]) -> float:
+    """Median over the cells of the diameter of the circle of the same area, in pixels."""
+    areas = np.concatenate([instances.areas for _, instances in images])
+    return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

@@ -73,3 +73,13 @@ def check_base_config(config: Any, where: str, depth: int = 0) -> None:
             limit = MAX_BY_NAME.get(str(name), MAX_NUMBER)
             if not math.isfinite(value) or abs(value) > limit:
                 raise InputError(f"{where}: its config has {str(value)[:20]} for {name!r}, at most {limit} is read")
+
+
+def check_weights_hold(folder: Path, parameters: int, where: str) -> None:
+    """Raise `InputError` where a folder's weights are far fewer than the model that its config describes."""
+    held = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            held += sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    if parameters > 2 * held + 2**22:  # a head for centres may be missing
+        raise InputError(f"{where}: its weights hold {held} numbers, its config asks for {parameters}")

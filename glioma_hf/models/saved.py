@@ -67,6 +67,7 @@ class TrainingScores(BaseModel):
     Attributes:
         data: name of the data set; "" where it was taught on images that are no data set's.
         training_images, validation_images: file names.
+        unlabelled_images: further ones, with labels of a model's.
         validation_ap50: AP at IoU 0.5 on the validation images; None where there were none.
     """
 
@@ -76,6 +77,7 @@ class TrainingScores(BaseModel):
     task: str = "cells"
     training_images: list[str] = []
     validation_images: list[str] = []
+    unlabelled_images: list[str] = []
     validation_ap50: float | None = None
 
 
@@ -96,9 +98,14 @@ class ModelFolder:
 
     def check(self) -> None:
         """Raise `InputError` where a file is missing that the model can't do without."""
-        missing = [name for name in (INFO, *self.family().weights) if not (self.path / name).is_file()]
+        missing = [name for name in (INFO, *self.weights()) if not (self.path / name).is_file()]
         if missing:
             raise InputError(f"{self.path}: no saved model lies there ({missing[0]} is missing); make one by train")
+
+    def weights(self) -> tuple[str, ...]:
+        """The files of its family that hold it: an adapter's where one of them is there."""
+        family = self.family()
+        return family.adapter if any((self.path / name).is_file() for name in family.adapter) else family.weights
 
     def info(self) -> ModelInfo:
         """What the model is. Raises `InputError` where none is saved there."""
@@ -156,7 +163,7 @@ class ModelFolder:
 
     def names(self) -> list[str]:
         """The files of the model that are there, sorted; whatever else lies in the folder isn't the model's."""
-        known = {INFO, RECIPE, THRESHOLDS, SCORES, CARD, *self.family().weights}
+        known = {INFO, RECIPE, THRESHOLDS, SCORES, CARD, *self.weights()}
         return sorted(name for name in known if (self.path / name).is_file())
 
     def copy_to(self, target: Path, name: str) -> list[str]:
@@ -187,7 +194,7 @@ class ModelFolder:
         """
         from glioma_hf.data.sources.archive import Archive
 
-        weights = {name for family in families for name in get_family(family).weights}
+        weights = {name for family in families for name in _weights_of(get_family(family))}
         with Archive(path) as packed:
             for name in packed.names:
                 base = PurePosixPath(name).name
@@ -223,8 +230,13 @@ def find_saved(name: str | Path) -> ModelFolder | None:
     info = hub.fetch(str(name), [INFO])
     if info is None:
         return None
-    kept = [INFO, RECIPE, THRESHOLDS, SCORES, CARD, *ModelFolder(info).family().weights]
+    kept = [INFO, RECIPE, THRESHOLDS, SCORES, CARD, *_weights_of(ModelFolder(info).family())]
     return ModelFolder(hub.fetch(str(name), kept) or info)
+
+
+def _weights_of(family: Family) -> tuple[str, ...]:
+    """All files that a model of the family may have."""
+    return (*family.weights, *family.adapter)
 
 
 def read_settings(family: Family, path: Path) -> Any:
@@ -250,7 +262,7 @@ def card(family: Family, base: str, recipe: Any, scores: TrainingScores | None =
         "library_name": family.library,
         "tags": [*family.tags, "image-segmentation", "cell-segmentation", "microscopy"],
     }
-    if base not in family.not_on_hub:
+    if base not in family.not_on_hub and not Path(base).is_dir():
         head["base_model"] = base
     if scores is not None and scores.validation_ap50 is not None:
         metric = {"type": "overlap_ap", "name": "AP50", "value": round(scores.validation_ap50, 4)}
@@ -274,6 +286,8 @@ def _told(scores: TrainingScores | None) -> str:
     if scores is None:
         return "It was scored on no data set."
     trained = f"Trained on {', '.join(scores.training_images)} of the data set {scores.data} (task {scores.task})."
+    if scores.unlabelled_images:
+        trained += f" Trained too on {', '.join(scores.unlabelled_images)}, with labels that a model gave them."
     if scores.validation_ap50 is None:
         return f"{trained} It was scored on no image; its thresholds are those that the recipe's model came with."
     return (

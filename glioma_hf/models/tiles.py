@@ -38,24 +38,35 @@ def tiles_over(shape: tuple[int, ...], side: int, overlap: float, scale: float =
 
 
 def fitted_tiles(
-    shape: tuple[int, ...], largest: int, shared: int, step: int, scale: float = 1.0
+    shape: tuple[int, ...], largest: int, shared: int, step: int, begin: int | None = None, scale: float = 1.0
 ) -> tuple[list[Tile], tuple[int, int]]:
     """Tiles which cover a view (H, W), as few and as small as will do, and their height and width.
 
-    They begin at multiples of `step` pixels, so that what is computed in cells of as many comes out the same in each;
-    the last ones may reach beyond the view.
+    The last ones may reach beyond the view.
 
     Args:
-        largest: side of a tile, a multiple of `step`.
-        shared: pixels by which neighbours overlap, a multiple of `step` and less than `largest`.
+        largest: side of a tile, a multiple of `step`, at least `shared + begin`.
+        shared: pixels by which neighbours overlap at least.
+        step: of which their sides are multiples.
+        begin: pixels at multiples of which they begin, a multiple of `step` and without it the same: what is computed
+            in cells of as many comes out alike in each tile.
     """
-    sides, starts = [], []
-    for length in shape:
-        count = max(1, -(-(length - shared) // (largest - shared)))
-        side = -(-(length + (count - 1) * shared) // (count * step)) * step
-        sides.append(side)
-        starts.append([number * (side - shared) for number in range(count)])
+    begin = begin or step
+    sides, starts = zip(*(_fitted(length, largest, shared, step, begin) for length in shape), strict=True)
     return _tiles(starts[0], starts[1], (sides[0], sides[1]), scale), (sides[0], sides[1])
+
+
+def _fitted(length: int, largest: int, shared: int, step: int, begin: int) -> tuple[int, list[int]]:
+    """Along one axis: the tiles' side and where they begin, of the least pixels in all."""
+    if length <= largest:
+        return max(1, -(-length // step)) * step, [0]
+    choices = []
+    for advance in range((largest - shared) // begin * begin, 0, -begin):
+        count = 1 - (largest - length) // advance
+        side = -(-max(shared + advance, length - (count - 1) * advance) // step) * step
+        choices.append((count * side, side, [number * advance for number in range(count)]))
+    _, side, starts = min(choices, key=lambda choice: choice[0])
+    return side, starts
 
 
 def _tiles(tops: list[int], lefts: list[int], sides: tuple[int, int], scale: float) -> list[Tile]:

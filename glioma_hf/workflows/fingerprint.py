@@ -23,7 +23,9 @@ def fingerprint(segmenter: Segmenter) -> str:
 
 def _add(digest: Any, value: Any) -> None:
     """A value of a kind that segmenters are made of; of others the type counts alone."""
-    if hasattr(value, "state_dict"):  # a torch module
+    if isinstance(value, Segmenter):  # a finder
+        _add(digest, [fingerprint(value), value.settings.model_dump_json()])
+    elif hasattr(value, "state_dict"):  # a torch module
         _add(digest, value.state_dict())
     elif hasattr(value, "detach"):  # a tensor
         value = value.detach().cpu().contiguous()

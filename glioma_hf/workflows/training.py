@@ -16,7 +16,7 @@ import numpy as np
 from glioma_hf import __version__
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
 from glioma_hf.errors import InputError
-from glioma_hf.files import checksum, partial_folder, resumable_folder
+from glioma_hf.files import SCRATCH, checksum, partial_folder, resumable_folder
 from glioma_hf.instances import Instances
 from glioma_hf.models import EMBEDDED, find_base, load_segmenter
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
@@ -24,7 +24,9 @@ from glioma_hf.models.checkpoints import CHECKPOINTS, last_checkpoint
 from glioma_hf.models.saved import ModelFolder, TrainingScores, read_settings, write_settings
 from glioma_hf.places import Inputs, check_file, check_folder, real
 from glioma_hf.progress import OnProgress, Progress, ignore
+from glioma_hf.workflows.prediction import find_images
 from glioma_hf.workflows.processes import Processes
+from glioma_hf.workflows.unlabelled import facts_of, label
 
 MODEL = "model"  # the kind of folder that is written here
 
@@ -39,6 +41,8 @@ def train(
     on_progress: OnProgress = ignore,
     resume: bool = True,
     tensorboard: bool = False,
+    unlabelled: str | Path | Sequence[str | Path] = (),
+    teacher: str | Path | None = None,
 ) -> TrainingScores | None:
     """Fine-tune a model on training images of a prepared data set; thresholds come from its validation images.
 
@@ -52,6 +56,8 @@ def train(
         on_progress: told what is going on, and of each training step.
         resume: go on from the last checkpoint of a run of the same job that was broken off.
         tensorboard: keep a log for TensorBoard as well.
+        unlabelled: further images, or folders of them, to learn from without labels, see `workflows.unlabelled`.
+        teacher: the model that labels those, as `load_segmenter` takes it; without it one is trained on `images` first.
 
     Returns what is kept as the model's scores. Without validation images the thresholds stay as the family has them
     and the score is None. Under `accelerate launch` the first process writes; the others return None.
@@ -64,10 +70,12 @@ def train(
         segmenter = load_segmenter("adapter")
     """
     family, base = find_base(model)
-    inputs = [data, base, recipe if isinstance(recipe, str | Path) else None]
+    more = [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled)
+    inputs = [data, base, recipe if isinstance(recipe, str | Path) else None, teacher, *more]
     if recipe is None or isinstance(recipe, str | Path):
         recipe = family.read_recipe(recipe)
     check_folder(out, MODEL, inputs)
+    paths = find_images(more)
     processes = Processes()
     tell = on_progress if processes.first else ignore
     numbers = list(dict.fromkeys(images))
@@ -75,10 +83,14 @@ def train(
         chosen = load_images(data, "train", task, numbers)
         validation = load_images(data, "validation", task) if has_split(data, "validation") else []
     learned = TrainingData(Path(data).name, chosen, validation, task)
-    job = _job(family, base, learned, recipe)
+    extra = {"unlabelled": facts_of(paths), "teacher": _facts_of_model(teacher)} if paths else {}
+    job = _job(family, base, learned, recipe, extra)
     with _shared_folder(out, job, inputs, resume, tell, processes) as folder:
         tell(Progress(f"{_how(folder, tell)}: {', '.join(item.name for item in chosen)}"))
         run = Run(folder, tell, tensorboard=tensorboard)
+        if paths:
+            model_that_labels = _teacher(teacher, family, base, learned, recipe, run)
+            learned = replace(learned, unlabelled=label(model_that_labels, paths, tell))
         segmenter = _fit(family, base, learned, recipe, run)
         return tune_and_save(family, base, segmenter, learned, recipe, run) if processes.first else None
 
@@ -90,6 +102,7 @@ class TrainingData:
     Attributes:
         name: of the data set, as scores and cards call it.
         images, validation: of the training and the validation split; the latter may be missing.
+        unlabelled: learned from too, with labels of a model's.
         task: which objects are learned.
     """
 
@@ -97,6 +110,7 @@ class TrainingData:
     images: Sequence[LabelledImage]
     validation: Sequence[LabelledImage] = ()
     task: str = "cells"
+    unlabelled: Sequence[LabelledImage] = ()
 
 
 def fit_and_tune(family: Family, base: str, data: TrainingData, recipe: Any, run: Run) -> TrainingScores:
@@ -108,7 +122,19 @@ def _fit(family: Family, base: str, data: TrainingData, recipe: Any, run: Run) -
     pairs = as_pairs(data.validation)
     if pairs:
         run = replace(run, validate=lambda segmenter: family.tune(segmenter, pairs, ignore)[1])
-    return family.train(base, as_pairs(data.images), recipe, run)
+    return family.train(base, as_pairs([*data.images, *data.unlabelled]), recipe, run)
+
+
+def _teacher(
+    teacher: str | Path | None, family: Family, base: str, data: TrainingData, recipe: Any, run: Run
+) -> Segmenter:
+    """The model that labels images without labels: one that is given, or one trained on what has labels."""
+    if teacher is not None:
+        return load_segmenter(teacher)
+    assert run.work is not None
+    run.on_progress(Progress("first a model that labels the images without labels"))
+    segmenter = _fit(family, base, data, recipe, replace(run, work=run.work / SCRATCH / "teacher"))
+    return family.tune(segmenter, as_pairs(data.validation), ignore)[0] if data.validation else segmenter
 
 
 def tune_and_save(
@@ -127,6 +153,7 @@ def tune_and_save(
         task=data.task,
         training_images=[item.name for item in data.images],
         validation_images=[item.name for item in data.validation],
+        unlabelled_images=[item.name for item in data.unlabelled],
         validation_ap50=ap,
     )
     ModelFolder(run.work).write(family, segmenter, base, recipe, scores)
@@ -209,23 +236,29 @@ def _how(folder: Path, on_progress: OnProgress) -> str:
     return f"going on from {Path(last).name}" if last else "fine-tuning"
 
 
-def _job(family: Family, base: str, data: TrainingData, recipe: Any) -> str:
-    """What a model is made of, by content: the images with their instances, the base, the recipe."""
+def _facts_of_model(name: str | Path | None) -> list[Any]:
+    """A model's name, with names and checksums of its files where it lies in a folder."""
+    files = sorted(p for p in Path(name).iterdir() if p.is_file()) if name is not None and Path(name).is_dir() else []
+    return [str(name), *((file.name, checksum(file)) for file in files)]
+
+
+def _job(family: Family, base: str, data: TrainingData, recipe: Any, extra: dict[str, Any]) -> str:
+    """What a model is made of, by content: the images with their instances, the base, the recipe, and what is extra."""
     digest = hashlib.sha256()
     for item in (*data.images, *data.validation):
         digest.update(f"{item.name} {item.pixels.dtype} {item.pixels.shape} {len(item.instances)}".encode())
         digest.update(np.ascontiguousarray(item.pixels).tobytes())
         for rle, category in zip(item.instances.rles, item.instances.categories, strict=True):
             digest.update(b"%d %b" % (category, rle["counts"]))
-    files = sorted(p for p in Path(base).iterdir() if p.is_file()) if Path(base).is_dir() else []
     facts = {
         "data": digest.hexdigest(),
         "name": data.name,
         "images": [[item.name for item in part] for part in (data.images, data.validation)],
-        "base": [f"{family.name}:{base}", *((file.name, checksum(file)) for file in files)],
+        "base": [family.name, *_facts_of_model(base)],
         "recipe": recipe.model_dump(mode="json"),
         "task": data.task,
         "glioma_hf": __version__,
+        **extra,
     }
     return json.dumps(facts)
 

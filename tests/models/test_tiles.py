@@ -35,3 +35,15 @@ def test_fitted_tiles_overlap_as_they_should_reach_the_end_and_are_no_larger_tha
     assert all(top % 32 == 0 for top in (*tops, height))
     assert all(after - before == height - 192 for before, after in itertools.pairwise(tops))
     assert [tile.own[0] for tile in tiles[1:]] == [tile.own[2] for tile in tiles[:-1]]
+
+
+@pytest.mark.parametrize("length", [384, 385, 544, 545, 1001, 1300, 5000])
+def test_fitted_tiles_begin_where_they_should(length):
+    tiles, (height, _) = fitted_tiles((length, 10), 896, 224, 32, 160)
+    tops = [tile.top for tile in tiles]
+    assert all(top % 160 == 0 for top in tops)
+    assert height % 32 == 0
+    assert height <= 896
+    assert tops[-1] < length <= tops[-1] + height
+    assert all(before + height - after >= 224 for before, after in itertools.pairwise(tops))
+    assert len(tops) * height < 1.5 * length + 160

@@ -85,7 +85,7 @@ def test_tune_writes_thresholds_that_predict_takes(adapter, folder, tmp_path):
     done = run("predict", tmp_path / "a.png", "--out", tmp_path / "out", "--thresholds", grid)
     assert done.returncode == 0, done.stderr
     assert "--adapter FOLDER" in refused("tune", "--data", folder)
-    assert "prompts: Input should be 'centres' or 'grid'" in refused(
+    assert "prompts: Input should be 'centres', 'grid' or 'model'" in refused(
         "tune", "--data", folder, "--out", grid, "--prompts", "x"
     )
 

@@ -6,15 +6,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import set_seed
 
 from glioma_hf.errors import InputError
 from glioma_hf.jsonfile import read_checked
-from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
+from glioma_hf.models.adapters import ADAPTER_FILES
+from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
+from glioma_hf.models.centres.adapter import add_adapter, load_adapter, merge, save_adapter
 from glioma_hf.models.centres.encoders import VARIANTS, pretrained_encoder
 from glioma_hf.models.centres.network import CentreNetwork
 from glioma_hf.models.centres.pretrained import PACKAGES
@@ -46,7 +48,7 @@ def new_network(base: str, config: NetworkConfig | None = None, seed: int = 0) -
         if network.frozen is not None:
             network.frozen.load()
         return network
-    network = read_network(folder_of(base))
+    network = trained_network(base)
     if config is not None and config != network.config:
         differing = [
             name for name in NetworkConfig.model_fields if getattr(config, name) != getattr(network.config, name)
@@ -72,6 +74,21 @@ def read_config(folder: Path) -> NetworkConfig:
         raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
 
 
+def trained_network(base: str) -> CentreNetwork:
+    """The network of a trained base; an adapter is merged. Raises `InputError` as `read_network`."""
+    folder = folder_of(base)
+    if not _holds_adapter(folder):
+        return read_network(folder)
+    below = folder_of(ModelFolder(folder).info().base)
+    if _holds_adapter(below):
+        raise InputError(f"{folder}: an adapter of an adapter; train on {below} without adapter in the recipe first")
+    return merge(load_adapter(read_network(below), folder))
+
+
+def _holds_adapter(folder: Path) -> bool:
+    return (folder / ADAPTER_FILES[0]).is_file()
+
+
 def read_network(folder: Path) -> CentreNetwork:
     """The network that lies in a folder. Raises `InputError` that names what is wrong with it."""
     config = read_config(folder)
@@ -92,30 +109,34 @@ def load(base: str, folder: Path | None) -> CentreSegmenter:
     """What lies in `folder`, whatever it was trained from, or in the folder that `base` names."""
     if folder is None and base in (IMAGENET, RANDOM):
         raise InputError(f"the model centres:{base} has seen no cell yet; train it first")
-    if folder is not None:
+    if folder is None:
+        return CentreSegmenter(trained_network(base).to(best_device()), ModelFolder(folder_of(base)).settings())
+    if not _holds_adapter(folder):
         return CentreSegmenter(read_network(folder).to(best_device()))
-    folder = folder_of(base)
-    return CentreSegmenter(read_network(folder).to(best_device()), ModelFolder(folder).settings())
+    if base in (IMAGENET, RANDOM):
+        raise InputError(f"{folder}: an adapter of {base}, which holds no trained model; give the base it was made for")
+    return CentreSegmenter(load_adapter(trained_network(base).to(best_device()), folder))
 
 
 def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: CentresRecipe, run: Run) -> CentreSegmenter:
     """A network trained on images; it knows how large their cells are, and has the thresholds of a trained base."""
-    network = new_network(base, recipe.network, recipe.seed)
+    if recipe.adapter is not None and base in (IMAGENET, RANDOM):
+        raise InputError(f"an adapter is put on a trained model, not on {base}; leave adapter out of the recipe")
+    network: CentreNetwork | PeftModel = new_network(base, recipe.network, recipe.seed)
+    if recipe.adapter is not None:
+        network = add_adapter(network, recipe.adapter)
     kept = None if base in (IMAGENET, RANDOM) else ModelFolder(folder_of(base)).settings()
     trained = train(network, images, recipe, run, base != RANDOM, CentreSegmenter)
     settings = (kept or CentreSettings()).model_copy(update={"scale": 1.0, "cell_diameter": typical_diameter(images)})
     return CentreSegmenter(trained, settings)
 
 
-def typical_diameter(images: Sequence[LabelledPixels]) -> float:
-    """Median over the cells of the diameter of the circle of the same area, in pixels."""
-    areas = np.concatenate([instances.areas for _, instances in images])
-    return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
-
-
 def save(segmenter: Segmenter, folder: Path, base: str) -> None:
-    """Config and weights, all that prediction needs: no package, and not the base."""
+    """Config and weights, all that prediction needs: no package, and not the base; of an adapter its files alone."""
     assert isinstance(segmenter, CentreSegmenter)
+    if segmenter.adapted is not None:
+        save_adapter(segmenter.adapted, folder, base)
+        return
     network = segmenter.network
     (folder / CONFIG).write_text(network.config.model_dump_json(indent=2))
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
@@ -129,6 +150,10 @@ def summary(base: str, recipe: CentresRecipe) -> str:
         f"Base: {base}. A heat map of cell centres and a mask network for each centre (CondInst's idea), so that masks "
         "may overlap; trained with `glioma_hf` on few annotated images."
     )
+    if recipe.adapter is not None:
+        text += (
+            f" This is a `peft` adapter of the base: LoRA of rank {recipe.adapter.rank} on convolutions, heads whole."
+        )
     if base == RANDOM:
         return f"{text} Nothing in it was trained before."
     variant = VARIANTS.get(config.encoder)
@@ -157,6 +182,7 @@ FAMILY = Family(
     recipes=RECIPES,
     default_recipe="quick",
     weights=(CONFIG, WEIGHTS),
+    adapter=ADAPTER_FILES,
     load=load,
     train=train_segmenter,
     save=save,

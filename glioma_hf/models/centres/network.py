@@ -7,6 +7,7 @@ for itself, so masks may overlap.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from glioma_hf.models.centres.encoders import new_encoder
 from glioma_hf.models.centres.phase_features import CHANNELS, PhaseFeatures
-from glioma_hf.models.centres.recipe import STRIDE, NetworkConfig
+from glioma_hf.models.centres.recipe import COARSEST, STRIDE, NetworkConfig
 
 RARE = -4.0  # start value of the heat map's bias: few cells are centres
 NEAR = 16.0  # cells: the unit of a mask network's coordinates
@@ -46,8 +47,11 @@ class CentreNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, encoder: Any = None):
         super().__init__()
         self.config = config
+        self.fixed_norms = False  # whether batch norms outside the heads stay as they are, as adapters want it
         self.encoder = new_encoder(config) if encoder is None else encoder
         self.frozen = PhaseFeatures(config.frozen_scale) if config.frozen_features else None
+        # Parts of an image that begin at multiples of so many pixels are seen alike.
+        self.alignment = math.lcm(COARSEST, self.frozen.unit if self.frozen else 1)
         joined = dict.fromkeys(CHANNELS, config.joined) if self.frozen else {}
         self.join = nn.ModuleDict({str(stride): _mixed(CHANNELS[stride], width, 1) for stride, width in joined.items()})
         self.narrow, self.fuse = nn.ModuleList(), nn.ModuleList()
@@ -72,6 +76,16 @@ class CentreNetwork(nn.Module):
         nn.init.constant_(heat.bias, RARE)
         with torch.no_grad():
             last.weight.mul_(0.5)
+
+    def train(self, mode: bool = True) -> CentreNetwork:
+        """As any module, but for batch norms that stay as they are."""
+        super().train(mode)
+        if self.fixed_norms:
+            for part in (self.encoder, self.narrow, self.fuse, self.join):
+                for module in part.modules():
+                    if isinstance(module, nn.BatchNorm2d):
+                        module.eval()
+        return self
 
     def forward(self, crops: Tensor, cells: Tensor, owners: Tensor) -> dict[str, Tensor]:
         """All that training needs in one call, as wrappers of models want it.

@@ -1,7 +1,8 @@
 """Features of phase-contrast images: DeepSea's network (Zargari et al., 2023), beside an encoder, never trained.
 
 Its weights have seen thousands of real cells of other kinds. They are folded when they are read: batch norms that no
-longer learn are part of the convolutions before them.
+longer learn are part of the convolutions before them. Its maps are enlarged from pixel middle to pixel middle, not from
+corner to corner as DeepSea does: that would depend on the image's size, and tiles would not agree where they meet.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class PhaseFeatures(nn.Module):
 
     def __init__(self, scale: float):
         super().__init__()
-        self.scale = scale
+        self.scale, self.unit = scale, unit_of(scale)
         self.blocks = nn.ModuleDict({name: ResidualBlock(*channels) for name, channels in BLOCKS.items()})
         self.out = nn.Conv2d(64, 4, 1)  # cell or not, and edge or not
         self.requires_grad_(False)
@@ -50,8 +51,11 @@ class PhaseFeatures(nn.Module):
     def forward(self, grey: Tensor) -> dict[int, Tensor]:
         """(B, 1, H, W) in standard deviations about the median -> by stride s (B, CHANNELS[s], H / s, W / s)."""
         height, width = grey.shape[-2:]
-        sides = [max(4, int(side * self.scale) // 4 * 4) for side in (height, width)]
-        x = F.interpolate(grey * GAIN + SHIFT, sides, mode="bilinear", antialias=True)
+        # Filled up so that it is shrunk by the same factor whatever its size: tiles then agree on what they share.
+        wide = F.pad(grey, (0, -width % self.unit, 0, -height % self.unit)) * GAIN + SHIFT
+        full_height, full_width = wide.shape[-2:]
+        sides = [max(4, round(side * self.scale / 4) * 4) for side in (full_height, full_width)]
+        x = F.interpolate(wide, sides, mode="bilinear", antialias=True)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         fine = self.blocks["res1"](x)
@@ -59,14 +63,21 @@ class PhaseFeatures(nn.Module):
         coarse = self.blocks["res3"](F.max_pool2d(middle, 2))
         middle = self.blocks["res4"](torch.cat([middle, _doubled(coarse)], 1))
         fine = self.blocks["res5"](torch.cat([fine, _doubled(middle)], 1))
-        at_2, at_4 = ((height // stride, width // stride) for stride in (2, 4))
-        parts = [_resized(part, at_2) for part in (fine, self.out(fine), middle)]
-        return {2: torch.cat(parts, 1), 4: _resized(coarse, at_4)}
+        at_2, at_4 = ((full_height // stride, full_width // stride) for stride in (2, 4))
+        found = {2: [_resized(part, at_2) for part in (fine, self.out(fine), middle)], 4: [_resized(coarse, at_4)]}
+        return {
+            stride: torch.cat(parts, 1)[..., : height // stride, : width // stride] for stride, parts in found.items()
+        }
 
     def load(self) -> PhaseFeatures:
         """With DeepSea's weights. Raises `InputError` where its package isn't installed or holds others."""
         load_package(PACKAGE, self, folded)
         return self
+
+
+def unit_of(scale: float) -> int:
+    """The least pixels, a multiple of 4, that are scaled to a multiple of 4; 4 where there are none up to 40."""
+    return next((unit for unit in range(4, 41, 4) if abs(unit * scale / 4 - round(unit * scale / 4)) < 1e-6), 4)
 
 
 def folded(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -94,7 +105,7 @@ def _norm(theirs: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
 
 
 def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    return F.interpolate(x, scale_factor=2, mode="bilinear")
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,7 +5,7 @@
 
 `general` sees synthetic scenes, cells laid over one another, and the training images of prepared data sets where any
 are given; `glioblastoma` is that, trained on the training images of one data set. `OUT/model` is what the package
-carries: a saved model with weights in half precision.
+carries: a saved model with weights in half precision, or an adapter of the base where the recipe asks for one.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def make(
     )
     ModelFolder(out / "model").write(FAMILY, segmenter, base, recipe, scores)
     assert isinstance(segmenter, CentreSegmenter)
-    save_file(halves(segmenter), out / "model" / WEIGHTS)
+    if segmenter.adapted is None:
+        save_file(halves(segmenter), out / "model" / WEIGHTS)
     typer.echo(f"{out / 'model'}: AP50 {ap:.3f} on {len(held_out)} images that were held out")
     return ap
 

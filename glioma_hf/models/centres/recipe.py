@@ -41,6 +41,10 @@ class NetworkConfig(BaseModel):
     controller: Width = 128  # channels of what writes that network
     reach: int = Field(40, ge=4, le=200)  # cells from a centre to its window's edge: 40 are 160 pixels at scale 1
 
+    def to_dict(self) -> dict[str, Any]:
+        """As `peft` asks a model's config for itself."""
+        return self.model_dump()
+
     @property
     def window(self) -> int:
         """Side of a mask's window in cells."""
@@ -73,10 +77,21 @@ class Augmentation(BaseModel):
         return limits
 
 
+class AdapterSettings(BaseModel):
+    """An adapter: LoRA on the convolutions, the heads whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(8, ge=1, le=1024)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
 class CentresRecipe(TrainerRecipe):
     """Every number of the recipe."""
 
     network: NetworkConfig | None = None  # None: as the base's, or the default where the base is only an encoder
+    # None: the whole network is trained. Else an adapter of a base that was trained before, and that alone is saved.
+    adapter: AdapterSettings | None = None
     augmentation: Augmentation = Augmentation()
     max_steps: int = Field(850, ge=1, le=10**7)
     batch: int = Field(6, ge=1, le=4096)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from peft import PeftModel
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from glioma_hf.instances import Instances, check_size
 from glioma_hf.models.base import Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
+from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.centres.preprocess import Statistics, standardised, statistics_of
 from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
@@ -28,6 +30,7 @@ from glioma_hf.rle import BoxMask
 
 MIRRORED: dict[int, list[list[int]]] = {1: [[]], 2: [[], [-2, -1]], 4: [[], [-1], [-2], [-2, -1]]}  # axes turned round
 ASKED_AT_ONCE = 64  # centres; what they take of memory is bounded so
+MOST_CENTRES = 2048  # that a tile is asked for, the hottest; a crowded one has some hundred
 SURROUNDINGS = 32  # pixels as the network sees them, beyond a mask's window: what else a centre should see
 
 
@@ -43,7 +46,7 @@ class CentreSettings(SelectionSettings):
     views: Literal[1, 2, 4] = 4  # in which the image is seen: as it is and mirrored
     scale: float = Field(1.0, ge=0.05, le=20)  # at which the image is seen
     cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
-    tile: int = Field(768, ge=384, le=8192, multiple_of=COARSEST)  # largest side, as the network sees it
+    tile: int = Field(896, ge=384, le=8192, multiple_of=COARSEST)  # largest side, as the network sees it
 
     @property
     def least_score(self) -> float:
@@ -52,15 +55,16 @@ class CentreSettings(SelectionSettings):
 
 
 class CentreSegmenter(Segmenter):
-    """A `Segmenter` around a `CentreNetwork`.
+    """A `Segmenter` around a `CentreNetwork`, with or without an adapter.
 
     Example:
         segmenter = load_segmenter("model")
         cells = segmenter.with_settings(views=1).segment(read_image("cells.tif"))
     """
 
-    def __init__(self, network: CentreNetwork, settings: CentreSettings | None = None):
-        self.network = network.eval()
+    def __init__(self, network: CentreNetwork | PeftModel, settings: CentreSettings | None = None):
+        self.adapted = network if isinstance(network, PeftModel) else None
+        self.network = unwrap(network).eval()
         self.settings = settings or CentreSettings()
         self.device = next(network.parameters()).device
         self.fast = has_fast_bfloat16(self.device)
@@ -101,7 +105,10 @@ class CentreSegmenter(Segmenter):
         view = image if scale == 1 else _resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
-        tiles, sides = fitted_tiles(seen, self.settings.tile, self._shared(), COARSEST, scale)
+        shared, begin = self._shared(), self.network.alignment
+        own = -(-max(begin, shared // 2) // begin) * begin  # at least, or most work would be done twice
+        largest = max(self.settings.tile, shared + own)
+        tiles, sides = fitted_tiles(seen, largest, shared, COARSEST, begin, scale)
         parts = []
         for done, tile in enumerate(tiles, start=1):
             masks = list(self._masks_of_tile(view, tile, sides, found, size))
@@ -113,7 +120,7 @@ class CentreSegmenter(Segmenter):
     def _shared(self) -> int:
         """Pixels by which tiles overlap: twice what lies around the part that each answers for."""
         around = 2 * (self.network.config.reach * STRIDE + SURROUNDINGS)
-        return min(-(-around // COARSEST) * COARSEST, self.settings.tile - COARSEST)
+        return -(-around // COARSEST) * COARSEST
 
     def _masks_of_tile(
         self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
@@ -132,8 +139,9 @@ class CentreSegmenter(Segmenter):
             corners = (some.cpu().numpy() - config.reach) * stride
             for chance, score, (x, y) in zip(chances.cpu().numpy(), scores, corners, strict=True):
                 inside = chance > settings.mask_thresh
-                # The least of a score is known before its mask is enlarged: chances are at most 1.
-                if score < settings.score_thresh or not inside.any():
+                # The most that a score can be is known before its mask is enlarged: chances are at most 1. Of weights
+                # that make no number of it nothing is kept.
+                if not score >= settings.score_thresh or not inside.any():
                     continue
                 corner = y + SHRINK * tile.top / tile.scale, x + SHRINK * tile.left / tile.scale
                 box_mask = enlarge(chance, settings.mask_thresh, corner, stride, size)
@@ -167,7 +175,7 @@ class CentreSegmenter(Segmenter):
 
 
 def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
-    """Peaks of a heat map (h, w) that a tile answers for: int64 (K, 2), (x, y).
+    """Peaks of a heat map (h, w) that a tile answers for, at most `MOST_CENTRES`: int64 (K, 2), (x, y).
 
     A peak may move by a cell from tile to tile: both answer there, lest neither does.
     """
@@ -180,7 +188,11 @@ def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
         torch.tensor(pair, device=heat.device)
         for pair in ((left - STRIDE, top - STRIDE), (right + STRIDE, bottom + STRIDE))
     )
-    return cells[((place >= low) & (place < high)).all(1)]
+    cells = cells[((place >= low) & (place < high)).all(1)]
+    if len(cells) > MOST_CENTRES:
+        hottest = heat[cells[:, 1], cells[:, 0]].topk(MOST_CENTRES).indices
+        cells = cells[hottest.sort().values]
+    return cells
 
 
 def _resized(image: np.ndarray, scale: float) -> np.ndarray:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from glioma_hf.models.base import LabelledPixels, Run
+from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.crops import Crops, collate
 from glioma_hf.models.centres.losses import training_loss
 from glioma_hf.models.centres.network import CentreNetwork
@@ -27,7 +29,7 @@ WEIGHTS = "model.safetensors"  # of a checkpoint, as `Trainer` looks for it
 class Averaged(nn.Module):
     """A network that learns, and the running mean of its weights, which predicts. Both lie in checkpoints."""
 
-    def __init__(self, network: CentreNetwork, decay: float):
+    def __init__(self, network: CentreNetwork | PeftModel, decay: float):
         super().__init__()
         self.network, self.decay = network, decay
         self.mean = copy.deepcopy(network).requires_grad_(False).eval()
@@ -52,17 +54,17 @@ class Averaged(nn.Module):
 
 
 def train(
-    network: CentreNetwork,
+    network: CentreNetwork | PeftModel,
     images: Sequence[LabelledPixels],
     recipe: CentresRecipe,
     run: Run,
     pretrained: bool = True,
-    predicts: Callable[[CentreNetwork], Any] = lambda network: network,
-) -> CentreNetwork:
+    predicts: Callable[[Any], Any] = lambda network: network,
+) -> Any:
     """A network trained on annotated images; returned in evaluation mode.
 
     Args:
-        network: to start from; trained in place.
+        network: to start from, trained in place: all of it, or its adapter alone where it has one.
         images: with their instances; overlaps are used as they are.
         run: see `models.training.fit`.
         pretrained: whether its encoder has learned anything before, so that it is changed with care.
@@ -76,14 +78,15 @@ def train(
         recipe.max_steps * recipe.batch * recipe.accumulation,
         recipe.augmentation,
         recipe.crop,
-        network.config.reach,
+        unwrap(network).config.reach,
         recipe.max_cells,
         recipe.jitter,
         recipe.seed,
     )
-    if pretrained:
-        network.encoder.freeze(recipe.frozen_blocks)
-    rate = recipe.encoder_rate if pretrained else 1.0
+    whole = not isinstance(network, PeftModel)
+    if pretrained and whole:
+        unwrap(network).encoder.freeze(recipe.frozen_blocks)
+    rate = recipe.encoder_rate if pretrained and whole else 1.0
     averaged = Averaged(network, recipe.average).to(best_device())
     averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     validate = run.validate

@@ -93,24 +93,28 @@ class CellModel(Module):
 
     @abstractmethod
     def attend(
-        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None
+        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder, for every point: what decides whether its mask is worth drawing.
+
+        With `boxes` (B, P, 4), left, top, right and bottom in pixels of the tile, each point is asked with its box.
 
         Returns the mask token (B, P, C), the image features seen from each point (B, P, h * w, E) and
         the predicted IoU (B, P); with `prompted`, bool (B, P), of the K prompted points alone, without the axis B.
         `upscale` turns the first two into a mask.
         """
 
-    def _ask(self, own: Tensor, image: Tensor, points: Tensor, prompted: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _ask(
+        self, own: Tensor, image: Tensor, points: Tensor, prompted: Tensor | None, boxes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The decoder's transformer on its `own` tokens (T, C), an image (B, C, h, w) and points (B, P, 2).
 
-        Returns tokens (B, P, T', C), the own ones first, and image features (B, P, h * w, C); for `prompted` see
-        `attend`.
+        Returns tokens (B, P, T', C), the own ones first, and image features (B, P, h * w, C); for `prompted` and
+        `boxes` see `attend`.
         """
         b, p = points.shape[:2]
         labels = torch.ones(points.shape[:2], dtype=torch.int64, device=points.device)
-        prompts, dense = self.prompt_encoder(points[:, :, None], labels[:, :, None], None, None)
+        prompts, dense = self.prompt_encoder(points[:, :, None], labels[:, :, None], boxes, None)
         tokens = torch.cat([own.expand(b, p, -1, -1), prompts.to(own.dtype)], 2)
         position = self.get_image_wide_positional_embeddings().to(image.dtype)
         image = (image + dense[:b].to(image.dtype)).flatten(2).transpose(1, 2)

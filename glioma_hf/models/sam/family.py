@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from glioma_hf.models import EMBEDDED
-from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter
+from glioma_hf.models.adapters import ADAPTER_FILES
+from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
 from glioma_hf.models.device import best_device
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
-from glioma_hf.models.sam.lora import ADAPTER_FILES, load_adapter, load_base, save_weights
+from glioma_hf.models.sam.lora import load_adapter, load_base, save_weights
 from glioma_hf.models.sam.recipe import RECIPES, SamRecipe
 from glioma_hf.models.sam.train import train
 from glioma_hf.models.sam.tune import tune
@@ -41,12 +40,6 @@ def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: SamReci
         ),
     )
     return SamSegmenter(trained, GenerationSettings(cell_diameter=typical_diameter(images)))
-
-
-def typical_diameter(images: Sequence[LabelledPixels]) -> float:
-    """Median over the cells of the diameter of the circle of the same area, in pixels."""
-    areas = np.concatenate([instances.areas for _, instances in images])
-    return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
 
 
 def save(segmenter: Segmenter, folder: Path, base: str) -> None:

@@ -1,9 +1,9 @@
 """From an image of any size to instances that may overlap: SAM asked tile by tile.
 
 Tiles overlap; each prompt is asked in the tile in whose middle it lies, so that a cell cut by one
-tile's edge is seen whole by the next. Prompts are the peaks of the centre head, or a grid
-(CellSeg1's mode). Masks are judged by the predicted IoU before they are drawn and by stability before
-they are enlarged; only survivors get pixels at full resolution, inside their own boxes.
+tile's edge is seen whole by the next. Prompts are the peaks of the centre head, a grid (CellSeg1's
+mode), or what another model found. Masks are judged by the predicted IoU before they are drawn and by
+stability before they are enlarged; only survivors get pixels at full resolution, inside their own boxes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
 from glioma_hf.models.base import Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge
@@ -25,6 +26,7 @@ from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.lora import unwrap
 from glioma_hf.models.sam.preprocess import raise_contrast, to_pixels
+from glioma_hf.models.sam.prompts import in_tile, prompts_of
 from glioma_hf.models.sam.recipe import Scale
 from glioma_hf.models.tiles import Tile, owned, tiles_over
 from glioma_hf.progress import OnProgress, Progress, ignore
@@ -34,7 +36,8 @@ from glioma_hf.rle import BoxMask
 class GenerationSettings(SelectionSettings):
     """How masks are asked for and which are kept; thresholds are to be chosen on validation data."""
 
-    prompts: Literal["centres", "grid"] = "centres"
+    prompts: Literal["centres", "grid", "model"] = "centres"  # model: what another one finds, see `prompted_by`
+    prompt_boxes: bool = False  # with the prompts of a model: its boxes too, which published SAMs know how to read
     centre_thresh: float = Field(0.15, ge=0, le=1)  # heat from which a peak is asked
     points_per_side: int = Field(16, ge=1, le=256)  # of the grid in one tile; CellSeg1 has 32 on a tile twice as wide
     scales: tuple[Scale, ...] = Field((1.0,), min_length=1, max_length=8)  # the image is seen at
@@ -76,6 +79,7 @@ class SamSegmenter(Segmenter):
         self.adapted = model if isinstance(model, PeftModel) else None
         self.model = unwrap(model).eval()
         self.settings = settings or GenerationSettings()
+        self.finder: Segmenter | None = None
         self.device = next(self.model.parameters()).device
         self.fast = has_fast_bfloat16(self.device)
 
@@ -90,11 +94,26 @@ class SamSegmenter(Segmenter):
 
     def for_diameter(self, diameter: float) -> SamSegmenter:
         """The same model for images whose cells are about `diameter` pixels across."""
-        return self.with_settings(**self.settings.for_diameter(diameter).model_dump())
+        other = self.with_settings(**self.settings.for_diameter(diameter).model_dump())
+        other.finder = None if self.finder is None else self.finder.for_diameter(diameter)
+        return other
+
+    def prompted_by(self, finder: Segmenter) -> SamSegmenter:
+        """The same model, asked for the masks of what `finder` finds; see `Segmenter`."""
+        other = self.with_settings(prompts="model")
+        other.finder = finder
+        return other
 
     @property
     def prompts(self) -> str:
-        """How masks are asked for: a model whose head for centres was never trained is asked on a grid."""
+        """How masks are asked for: a model whose head for centres was never trained is asked on a grid.
+
+        Raises `InputError` where another model should say where, and none was given.
+        """
+        if self.settings.prompts == "model":
+            if self.finder is None:
+                raise InputError("prompts of a model need one that finds cells; give it as the finder")
+            return "model"
         return self.settings.prompts if self.model.config.centres_trained else "grid"
 
     def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
@@ -114,6 +133,7 @@ class SamSegmenter(Segmenter):
             tiles_over(v.shape, side, overlap, scale) for v, scale in zip(views, self.settings.scales, strict=True)
         ]
         total = sum(map(len, tiles))
+        asked = self._found(image, total, on_progress)
         masks: list[BoxMask] = []
         scores: list[float] = []
         done = 0
@@ -121,25 +141,35 @@ class SamSegmenter(Segmenter):
             for start in range(0, len(parts), self.settings.tiles_per_batch):
                 batch = parts[start : start + self.settings.tiles_per_batch]
                 pixels = np.stack([view[t.top : t.top + side, t.left : t.left + side] for t in batch])
-                for mask, score in self._masks_of_tiles(batch, torch.from_numpy(pixels).to(self.device), size):
+                for mask, score in self._masks_of_tiles(batch, torch.from_numpy(pixels).to(self.device), asked, size):
                     masks.append(mask)
                     scores.append(score)
                 done += len(batch)
                 on_progress(Progress(done=done, total=total))
         return Instances.from_box_masks(masks, size, scores=np.array(scores))
 
+    def _found(self, image: np.ndarray, total: int, on_progress: OnProgress) -> np.ndarray | None:
+        """The prompts of another model, see `prompts_of`, where that is what the settings ask for."""
+        if self.prompts != "model":
+            return None
+        assert self.finder is not None
+        return prompts_of(self.finder.segment(image, lambda _: on_progress(Progress("finding cells", 0, total))))
+
     def _masks_of_tiles(
-        self, tiles: list[Tile], pixels: Tensor, size: tuple[int, int]
+        self, tiles: list[Tile], pixels: Tensor, asked: np.ndarray | None, size: tuple[int, int]
     ) -> Iterator[tuple[BoxMask, float]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             embeddings = self.model.encode(to_pixels(pixels))
-            points = self._prompts(embeddings, tiles)
+            points = self._prompts(embeddings, tiles, asked)
             for number, tile in enumerate(tiles):
                 for chunk in points[number].split(self.settings.points_per_batch):
                     yield from self._masks_of_points(embeddings[number : number + 1], chunk, tile, size)
 
-    def _prompts(self, embeddings: Tensor, tiles: list[Tile]) -> list[Tensor]:
-        """Points (P, 2) in pixels of each tile, inside the part it answers for."""
+    def _prompts(self, embeddings: Tensor, tiles: list[Tile], asked: np.ndarray | None) -> list[Tensor]:
+        """Points (P, 2), or with boxes (P, 6), in pixels of each tile, inside the part it answers for."""
+        if asked is not None:
+            side, boxes = self.model.tile, self.settings.prompt_boxes
+            return [in_tile(asked, tile, side, boxes).to(self.device) for tile in tiles]
         if self.prompts == "centres":
             heat = torch.sigmoid(self.model.centre_head(embeddings).float())
             peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat >= self.settings.centre_thresh)
@@ -159,7 +189,8 @@ class SamSegmenter(Segmenter):
         settings, side = self.settings, self.model.tile
         if not len(points):
             return
-        tokens, features, quality = self.model.attend(embedding, points[None])
+        boxes = points[None, :, 2:] if points.shape[1] > 2 else None
+        tokens, features, quality = self.model.attend(embedding, points[None, :, :2], boxes=boxes)
         quality = quality[0].float()
         kept = quality >= settings.pred_iou_thresh
         if not kept.any():

@@ -16,14 +16,13 @@ from transformers import PreTrainedConfig
 
 from glioma_hf.errors import InputError
 from glioma_hf.models import EMBEDDED
-from glioma_hf.models.checked import check_base_config, check_finite, read_tensors
+from glioma_hf.models.adapters import ADAPTER_FILES, read_adapter_config
+from glioma_hf.models.checked import check_base_config, check_finite, check_weights_hold, read_tensors
 from glioma_hf.models.sam.cell_model import CellModel
-from glioma_hf.models.sam.checked import check_weights_hold, read_adapter_config
 from glioma_hf.models.sam.recipe import LoraSettings
 from glioma_hf.models.sam.sam import WEIGHTS, CellSam
 from glioma_hf.models.sam.sam2 import CellSam2
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as `peft` calls them
 TARGETS = r".*(vision_encoder|mask_decoder).*\.(q_proj|v_proj)"
 
 

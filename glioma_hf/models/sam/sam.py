@@ -40,12 +40,12 @@ class CellSam(CellModel, SamModel):
         return self.vision_encoder(pixels).last_hidden_state
 
     def attend(
-        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None
+        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder; see `CellModel.attend`, with E = C."""
         decoder = self.mask_decoder
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens, features = self._ask(own, embedding, points, prompted)
+        tokens, features = self._ask(own, embedding, points, prompted, boxes)
         return tokens[..., 1, :], features, decoder.iou_prediction_head(tokens[..., 0, :])[..., 0]
 
     def upscale(self, tokens: Tensor, features: Tensor) -> Tensor:

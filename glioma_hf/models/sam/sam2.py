@@ -39,12 +39,12 @@ class CellSam2(CellModel, Sam2Model):
         return torch.cat([coarse, F.pixel_unshuffle(middle, 2), F.pixel_unshuffle(fine, 4)], 1)
 
     def attend(
-        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None
+        self, embedding: Tensor, points: Tensor, prompted: Tensor | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """First half of the mask decoder; see `CellModel.attend`, with E = 4C."""
         decoder = self.mask_decoder
         own = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens, seen = self._ask(own, embedding[:, : self.hidden_dim], points, prompted)
+        tokens, seen = self._ask(own, embedding[:, : self.hidden_dim], points, prompted, boxes)
         finer = embedding[:, self.hidden_dim :].flatten(2).transpose(1, 2)[:, None].expand(*points.shape[:2], -1, -1)
         finer = finer if prompted is None else finer[prompted]
         quality = decoder.iou_prediction_head(tokens[..., 1, :])[..., 0]

@@ -157,6 +157,19 @@ def test_rebuilt_encoders_take_their_packages_weights(name):
         assert any(torch.allclose(found, other, atol=1e-4) for other in same)
 
 
+@pytest.mark.parametrize("scale", [0.8, 0.5, 1.0, 0.75])
+def test_phase_features_of_a_part_are_those_of_the_whole(scale):
+    torch.manual_seed(0)
+    features, picture = PhaseFeatures(scale), torch.randn(1, 1, 480, 480)
+    whole = features(picture)
+    for height, width in ((192, 224), (256, 320)):  # sides of tiles
+        for stride, found in features(picture[..., 160 : 160 + height, 160 : 160 + width]).items():
+            assert found.shape[-2:] == (height // stride, width // stride)
+            inner = slice(64 // stride, 128 // stride)
+            there = slice((160 + 64) // stride, (160 + 128) // stride)
+            torch.testing.assert_close(found[..., inner, inner], whole[stride][..., there, there], rtol=1e-3, atol=1e-4)
+
+
 def test_phase_features_know_cells_from_background(t98g_images):
     installed("deepsea")
     from glioma_hf.models.centres.preprocess import halved, standardised, statistics_of

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from glioma_hf import InputError, Instances
 from glioma_hf.models.centres.network import CentreNetwork, Maps
-from glioma_hf.models.centres.segment import CentreSegmenter, CentreSettings, _peaks
+from glioma_hf.models.centres.segment import MOST_CENTRES, CentreSegmenter, CentreSettings, _peaks
 from glioma_hf.models.tiles import fitted_tiles
 from tests.models.centres.test_contract import TINY
 
@@ -88,6 +88,41 @@ def test_peaks_at_a_seam_are_answered_on_both_sides_and_others_once():
     below[(seam - tiles[1].top) // 2, 50] = 0.5
     assert _peaks(below, 0.1, tiles[1]).tolist() == [[50, (seam - tiles[1].top) // 2]]
     assert _peaks(heat, 0.6, tiles[0]).tolist() == []
+
+
+def test_a_heat_map_that_is_flat_asks_for_no_more_than_its_hottest_cells():
+    (tile,), _ = fitted_tiles((384, 384), 384, 192, 32)
+    heat = torch.full((192, 192), 0.5)
+    assert len(_peaks(heat, 0.1, tile)) == MOST_CENTRES
+    heat[7, 100] = heat[150, 3] = 0.9
+    cells = _peaks(heat, 0.1, tile).tolist()
+    assert [100, 7] in cells
+    assert [3, 150] in cells
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30])
+def test_weights_out_of_all_proportion_give_cells_or_none_but_no_harm(value):
+    network = CentreNetwork(TINY)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(value)
+    loose = CentreSettings(centre_thresh=0.0, score_thresh=0.0, min_area=1, views=2)
+    cells = CentreSegmenter(network, loose).segment(np.random.default_rng(0).integers(0, 255, (60, 70), dtype=np.uint8))
+    assert cells.size == (60, 70)
+    assert np.isfinite(cells.scores).all()
+
+
+def test_masks_that_reach_far_get_tiles_that_are_large_enough():
+    image, centres = spots((700, 900), 208)
+    painter = Painter()
+    painter.config = painter.config.model_copy(update={"reach": 200})
+    painter.draw = lambda features, weights, cells, owners: torch.nn.functional.pad(
+        Painter.draw(painter, features, weights, cells, owners), (180,) * 4, value=-30.0
+    )
+    told: list = []
+    cells = CentreSegmenter(painter, CentreSettings(tile=384, views=1)).segment(np.tile(image, (3, 3)), told.append)
+    assert len(cells) == 9 * len(centres)
+    assert told[-1].total <= 9
 
 
 def test_an_expected_diameter_scales_the_image():

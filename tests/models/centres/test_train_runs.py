@@ -62,6 +62,14 @@ def test_a_run_that_was_broken_off_ends_in_the_same_weights(tmp_path):
     assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
 
 
+def test_one_cell_is_enough_and_it_may_be_laid_over_itself():
+    image, cells = PAIR
+    inner = next(i for i in range(len(cells)) if not cells.touching_border(2)[i] and cells.areas[i] > 200)
+    recipe = SHORT.model_copy(update={"max_steps": 2, "composed": 1})
+    weights = train(new_network("random", TINY), [(image, cells.select([inner]))], recipe, Run(workers=0)).state_dict()
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
 def test_frozen_blocks_stay_and_the_encoder_learns_more_slowly():
     start = new_network("random", TINY).state_dict()
     after = trained(Run(workers=0))

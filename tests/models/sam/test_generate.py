@@ -29,7 +29,7 @@ class Painter(torch.nn.Module):
         peaks = torch.nn.functional.max_pool2d(embedding, 4)[:, 0]
         return torch.where(peaks > peaks.flatten(1).median(1).values[:, None, None] + 0.5, 4.0, -9.0)
 
-    def attend(self, embedding, points):
+    def attend(self, embedding, points, boxes=None):
         y, x = torch.meshgrid(torch.arange(32.0) * 2 + 1, torch.arange(32.0) * 2 + 1, indexing="ij")
         distance = torch.hypot(x - points[0, :, 0, None, None], y - points[0, :, 1, None, None])
         return points, (9 - distance)[None], torch.full(points.shape[:2], 0.9)

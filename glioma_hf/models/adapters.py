@@ -1,18 +1,18 @@
-"""What an adapter's files may say: its config is read by a list of what is allowed."""
+"""Files of `peft` adapters: their names, and what their config may say, which is read by a list of what is allowed."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import safe_open
 
 from glioma_hf.errors import InputError
 from glioma_hf.jsonfile import read_checked
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as `peft` calls them
 
 # What an adapter's config tells without changing what it computes.
 TOLD = (
@@ -52,7 +52,7 @@ def read_adapter_config(folder: Path, targets: str, heads: tuple[str, ...]) -> L
 
     Raises `InputError` that names the file and the entry for anything that isn't allowed.
     """
-    path = folder / "adapter_config.json"
+    path = folder / ADAPTER_FILES[0]
     try:
         content = json.loads(read_checked(path))
     except (OSError, ValueError) as error:
@@ -78,13 +78,3 @@ def read_adapter_config(folder: Path, targets: str, heads: tuple[str, ...]) -> L
     if not set(config.modules_to_save or ()) <= set(heads):
         raise InputError(f"{path}: modules_to_save may hold {', '.join(heads)} alone")
     return LoraConfig(**config.model_dump())
-
-
-def check_weights_hold(folder: Path, parameters: int, where: str) -> None:
-    """Raise `InputError` where a folder's weights are far fewer than the model that its config describes."""
-    held = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, "pt") as opened:
-            held += sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
-    if parameters > 2 * held + 2**22:  # a head for centres may be missing
-        raise InputError(f"{where}: its weights hold {held} numbers, its config asks for {parameters}")
