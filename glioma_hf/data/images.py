@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 
 from glioma_hf.data.jpeg import lacks_rows
-from glioma_hf.data.orientation import turn, turn_size
+from glioma_hf.data.one_image import check_pages, check_pixels
+from glioma_hf.data.orientation import known, turn, turn_size
 from glioma_hf.data.png import SIGNATURE, PngImage
 from glioma_hf.data.tiff import MOST_BYTES, SIGNATURES, TiffImage
 from glioma_hf.errors import InputError
-from glioma_hf.instances import MAX_PIXELS
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 _FORMATS = "TIFF, PNG, JPEG or BMP"
@@ -69,13 +69,9 @@ class _PillowImage:
             raise InputError(f"{name}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels; crop the image") from None
         except Exception as error:  # what a damaged header leads to can't be listed
             raise InputError(self._problem or f"{name}: a damaged {kind} ({error}); save it again") from None
-        self.size, self.orientation = self._image.size, value if value in range(1, 9) else 1
-        if self.size[0] * self.size[1] > MAX_PIXELS:
-            raise InputError(
-                f"{name}: {self.size[0]} x {self.size[1]} is more than {MAX_PIXELS} pixels; crop the image"
-            )
-        if frames > 1:
-            raise InputError(f"{name}: {frames} pages in one image; save the one to use on its own")
+        self.size, self.orientation = self._image.size, known(value)
+        check_pixels(self.size, name)
+        check_pages(frames, name)
 
     def pixels(self) -> np.ndarray:
         """Grey (H, W) or colour (H, W, 3)."""

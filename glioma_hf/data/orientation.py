@@ -1,15 +1,23 @@
 """Orientation tags: how cameras and scanners say that the picture stored is turned.
 
 One rule everywhere: an image's pixels are those that viewers show, with the tag applied, as `datasets` applies it
-to the rows that it decodes. Outlines and label maps belong to the pixels shown.
+to the rows that it decodes. Which picture outlines and label maps belong to, shown or stored, their size tells, see
+`row_images.row_image`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 UPRIGHT = 1
 Window = tuple[slice, slice]
+
+
+def known(value: Any) -> int:
+    """The tag's value, 1 to 8; upright for anything that it can't have."""
+    return int(value) if value in range(1, 9) else UPRIGHT
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

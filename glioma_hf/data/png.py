@@ -7,8 +7,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from glioma_hf.data.one_image import check_pages, check_pixels
+from glioma_hf.data.orientation import UPRIGHT, known
 from glioma_hf.errors import InputError
-from glioma_hf.instances import MAX_PIXELS
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -37,10 +38,7 @@ class PngImage:
         self.bits, self.colour = data[24], data[25]
         if self.colour not in _SAMPLES or self.bits not in (1, 2, 4, 8, 16) or min(self.size) < 1:
             raise self._damaged(f"{self.size[0]} x {self.size[1]} pixels of colour type {self.colour}")
-        if self.size[0] * self.size[1] > MAX_PIXELS:
-            raise InputError(
-                f"{name}: {self.size[0]} x {self.size[1]} is more than {MAX_PIXELS} pixels; crop the image"
-            )
+        check_pixels(self.size, name)
         self.orientation = self._walk()
 
     def _walk(self) -> int:
@@ -50,8 +48,8 @@ class PngImage:
             length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
             if kind == b"IDAT":
                 packed += min(length, len(data) - at)
-            elif kind == b"acTL" and (frames := int.from_bytes(data[at + 8 : at + 12], "big")) > 1:
-                raise InputError(f"{self._name}: {frames} pages in one image; save the one to use on its own")
+            elif kind == b"acTL":
+                check_pages(int.from_bytes(data[at + 8 : at + 12], "big"), self._name)
             elif kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
                 start = data[at + 8 : at + 40]
                 if kind == b"eXIf" or start.startswith((b"XML:com.adobe.xmp", b"Raw profile type exif", b"exif")):
@@ -65,14 +63,14 @@ class PngImage:
         if wanted > _MOST_RATIO * (packed + 16):
             raise self._damaged(f"{packed} bytes can't hold the pixels that the header says")
         if not told:
-            return 1
+            return UPRIGHT
         try:
             with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
                 # Metadata behind the pixels is read with them.
                 value = (image if late else _Header(image)).getexif().get(274, 1)
         except Exception as error:  # libraries raise errors of their own
             raise self._damaged(error) from None
-        return value if value in range(1, 9) else 1
+        return known(value)
 
     def stored(self) -> np.ndarray:
         """Samples, uint8 or uint16: (H, W) or (H, W, samples); a palette's indices; grey of few bits unstretched."""

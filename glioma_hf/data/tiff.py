@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from glioma_hf.data.jpeg import jpeg_size, lacks_rows
-from glioma_hf.data.orientation import UPRIGHT, Window
+from glioma_hf.data.one_image import check_pages, check_pixels
+from glioma_hf.data.orientation import UPRIGHT, Window, known
 from glioma_hf.data.tiff_colours import from_cmyk, straight, stretched
 from glioma_hf.errors import InputError
 from glioma_hf.instances import MAX_PIXELS
@@ -71,19 +72,14 @@ class TiffImage:
             self._separate = int(page.planarconfig) == 2 and self._samples > 1
             self.compression = int(page.compression)
             self.photometric = self._photometric()
-            value = int(page.tags.valueof(274, 1))
-            self.orientation = value if value in range(1, 9) else UPRIGHT
+            self.orientation = known(int(page.tags.valueof(274, UPRIGHT)))
         except Exception as error:  # what a damaged header leads to can't be listed
             why = f" ({error})" if isinstance(error, tifffile.TiffFileError) else ""
             raise InputError(f"{name}: the TIFF's header is damaged{why}; save the image again") from None
-        if images > 1:
-            raise InputError(f"{name}: {images} pages in one image; save the one to use on its own")
+        check_pages(images, name)
         if min(*self.size, self._samples) < 1:
             raise InputError(f"{name}: the TIFF's header says {self.size[0]} x {self.size[1]} pixels; save it again")
-        if math.prod(self.size) > MAX_PIXELS:
-            raise InputError(
-                f"{name}: {self.size[0]} x {self.size[1]} is more than {MAX_PIXELS} pixels; crop the image"
-            )
+        check_pixels(self.size, name)
 
     def _photometric(self) -> int:
         said = self.page.photometric if 262 in self.page.tags else None

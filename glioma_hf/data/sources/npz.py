@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from glioma_hf.data.images import MAX_PIXELS
 from glioma_hf.data.sources.zip_member import MemberStream, member_name, open_zip
 from glioma_hf.errors import InputError
+from glioma_hf.instances import MAX_PIXELS
 
 MAX_ARRAY_BYTES = 2**40  # read image by image
 MAX_HEADER = 10_000  # bytes, as NumPy itself allows
