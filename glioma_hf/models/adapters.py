@@ -1,16 +1,19 @@
-"""Files of `peft` adapters: their names, and what their config may say, which is read by a list of what is allowed."""
+"""Files of `peft` adapters: written, and read with a list of what their config may say and all weights checked."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 
 from glioma_hf.errors import InputError
 from glioma_hf.jsonfile import read_checked
+from glioma_hf.models.checked import check_finite, read_tensors
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as `peft` calls them
 
@@ -78,3 +81,36 @@ def read_adapter_config(folder: Path, targets: str, heads: tuple[str, ...]) -> L
     if not set(config.modules_to_save or ()) <= set(heads):
         raise InputError(f"{path}: modules_to_save may hold {', '.join(heads)} alone")
     return LoraConfig(**config.model_dump())
+
+
+def save_weights(adapted: PeftModel, folder: str | Path) -> None:
+    """An adapter's files as `peft` writes them."""
+    # No model here has word embeddings; with "auto" `peft` would ask the Hub.
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    (Path(folder) / ADAPTER_FILES[1]).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
+
+
+def load_weights(
+    wrap: Callable[[LoraConfig], PeftModel], folder: Path, targets: str, heads: tuple[str, ...], what: str
+) -> PeftModel:
+    """A model with the adapter that lies in a folder, in evaluation mode.
+
+    Args:
+        wrap: puts an adapter of that config around the model.
+        targets, heads: see `read_adapter_config`.
+        what: errors call the model.
+
+    Raises `InputError` where the adapter isn't one, doesn't fit, or has weights that are no numbers.
+    """
+    config, path = read_adapter_config(folder, targets, heads), folder / ADAPTER_FILES[1]
+    try:
+        adapted = wrap(config)
+        tensors = read_tensors(path, get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        set_peft_model_state_dict(adapted, tensors)
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{folder}: the adapter doesn't fit the {what} ({reason}); give the base it was made for"
+        ) from None
+    check_finite(tensors.items(), str(path))
+    return adapted.eval()

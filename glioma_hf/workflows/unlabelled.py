@@ -6,7 +6,6 @@ background in training: images should be such that it finds most of their cells.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from glioma_hf.data.images import read_image
 from glioma_hf.data.splits import LabelledImage
+from glioma_hf.files import checksum
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.overlaps import overlaps
 from glioma_hf.models.base import Segmenter
@@ -76,4 +76,4 @@ def label(segmenter: Segmenter, paths: Sequence[Path], on_progress: OnProgress) 
 
 def facts_of(paths: Sequence[Path]) -> list[list[str]]:
     """Names and checksums of images, which say whether a run is still the same one."""
-    return [[path.name, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""] for path in paths]
+    return [[path.name, checksum(path) if path.is_file() else ""] for path in paths]

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError
+from peft import LoraConfig, PeftModel, get_peft_model
 
-from glioma_hf.errors import InputError
-from glioma_hf.models.adapters import ADAPTER_FILES, read_adapter_config
+from glioma_hf.models.adapters import load_weights, save_weights
 from glioma_hf.models.centres.network import CentreNetwork
 from glioma_hf.models.centres.recipe import AdapterSettings
-from glioma_hf.models.checked import check_finite, read_tensors
 
 # Of the encoder's blocks all but the first two, which see edges and spots, as in any image.
 TARGETS = r"encoder\.blocks\.(?!0\.|1\.)\d+\.(widen|narrow)\.0|(narrow|join)\.\d+\.0|fuse\.\d+\.\d+\.0"
@@ -38,25 +35,12 @@ def add_adapter(network: CentreNetwork, settings: AdapterSettings) -> PeftModel:
 def save_adapter(adapted: PeftModel, folder: Path, base: str) -> None:
     """The adapter's files as `peft` writes them; they name the base, and no path of this machine."""
     adapted.peft_config["default"].base_model_name_or_path = base
-    adapted.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / ADAPTER_FILES[1]).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
+    save_weights(adapted, folder)
 
 
 def load_adapter(network: CentreNetwork, folder: Path) -> PeftModel:
     """A network with the adapter that lies in a folder. Raises `InputError` where it doesn't fit or isn't one."""
-    config = read_adapter_config(folder, TARGETS, HEADS)
-    path = folder / ADAPTER_FILES[1]
-    try:
-        adapted = get_peft_model(network, config)
-        tensors = read_tensors(path, get_peft_model_state_dict(adapted, save_embedding_layers=False))
-        set_peft_model_state_dict(adapted, tensors)
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{folder}: the adapter doesn't fit the network ({reason}); give the base it was made for"
-        ) from None
-    check_finite(tensors.items(), str(path))
-    return adapted.eval()
+    return load_weights(lambda config: get_peft_model(network, config), folder, TARGETS, HEADS, "network")
 
 
 def unwrap(network: CentreNetwork | PeftModel) -> CentreNetwork:

@@ -41,9 +41,14 @@ def standardised(image: np.ndarray, found: Statistics) -> np.ndarray:
 
 def halved(image: np.ndarray) -> np.ndarray:
     """Grey means of 2 x 2 pixels: float32 (ceil(H / 2), ceil(W / 2)); odd sides end in their last line again."""
-    grey = np.asarray(image, np.float32)
-    grey = grey[..., :3].mean(2) if grey.ndim == 3 else grey
+    grey = grey_of(image)
     return shrunk(np.pad(grey, [(0, side % SHRINK) for side in grey.shape], mode="edge"), SHRINK)
+
+
+def grey_of(image: np.ndarray) -> np.ndarray:
+    """Grey values of an image (H, W) or (H, W, channels), of which those after the third are alpha: float32 (H, W)."""
+    grey = np.asarray(image, np.float32)
+    return grey[..., :3].mean(2) if grey.ndim == 3 else grey
 
 
 def shrunk(values: np.ndarray, factor: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from glioma_hf.errors import InputError
+from glioma_hf.files import checksum
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def package_file(package: str) -> Path:
         raise InputError(f"the package {package} isn't installed; {INSTALL} brings it")
     path = Path(next(iter(spec.submodule_search_locations))) / known.file
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = checksum(path)
     except OSError:
         raise InputError(f"{path}: the weights of {package} are missing; {INSTALL} --force-reinstall") from None
     if digest != known.sha256:

@@ -21,7 +21,7 @@ from glioma_hf.models.base import Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
-from glioma_hf.models.centres.preprocess import Statistics, standardised, statistics_of
+from glioma_hf.models.centres.preprocess import Statistics, grey_of, standardised, statistics_of
 from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.tiles import Tile, fitted_tiles
@@ -197,8 +197,7 @@ def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
 
 def _resized(image: np.ndarray, scale: float) -> np.ndarray:
     """The grey image at another scale."""
-    grey = np.asarray(image, np.float32)
-    grey = grey[..., :3].mean(2) if grey.ndim == 3 else grey
+    grey = grey_of(image)
     height, width = (max(1, round(length * scale)) for length in grey.shape)
     check_size((height, width))
     resized = F.interpolate(torch.from_numpy(grey)[None, None], (height, width), mode="bilinear", antialias=scale < 1)

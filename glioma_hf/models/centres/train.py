@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,17 +103,9 @@ def train(
         rate_of=lambda name: rate if ".encoder." in name else 1.0,
         after_step=averaged.update,
     )
-    fit(
-        trainable,
-        recipe,
-        Run(
-            run.work,
-            run.on_progress,
-            None if validate is None else lambda model: validate(predicts(model.mean)),
-            run.workers,
-            run.tensorboard,
-        ),
-    )
+    if validate is not None:
+        run = replace(run, validate=lambda model: validate(predicts(model.mean)))
+    fit(trainable, recipe, run)
     return averaged.mean
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glioma_hf.models import EMBEDDED
-from glioma_hf.models.adapters import ADAPTER_FILES
+from glioma_hf.models.adapters import ADAPTER_FILES, save_weights
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
 from glioma_hf.models.device import best_device
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
-from glioma_hf.models.sam.lora import load_adapter, load_base, save_weights
+from glioma_hf.models.sam.lora import load_adapter, load_base
 from glioma_hf.models.sam.recipe import RECIPES, SamRecipe
 from glioma_hf.models.sam.train import train
 from glioma_hf.models.sam.tune import tune

@@ -9,15 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from glioma_hf.errors import InputError
 from glioma_hf.models import EMBEDDED
-from glioma_hf.models.adapters import ADAPTER_FILES, read_adapter_config
-from glioma_hf.models.checked import check_base_config, check_finite, check_weights_hold, read_tensors
+from glioma_hf.models.adapters import ADAPTER_FILES, load_weights
+from glioma_hf.models.checked import check_base_config, check_finite, check_weights_hold
 from glioma_hf.models.sam.cell_model import CellModel
 from glioma_hf.models.sam.recipe import LoraSettings
 from glioma_hf.models.sam.sam import WEIGHTS, CellSam
@@ -124,35 +123,18 @@ def add_adapter(model: CellModel, settings: LoraSettings | None = None) -> PeftM
     return get_peft_model(split_qkv(model), config)
 
 
-def save_weights(adapted: PeftModel, folder: str | Path) -> None:
-    """The adapter's files as `peft` writes them."""
-    # SAM has no word embeddings; with "auto" `peft` would ask the Hub.
-    adapted.save_pretrained(str(folder), save_embedding_layers=False)
-    # As its neighbours; safetensors leaves it to the owner alone.
-    (Path(folder) / "adapter_model.safetensors").chmod(0o644)
-
-
 def load_adapter(model: CellModel, folder: str | Path) -> PeftModel:
     """A base with the adapter that lies in `folder`. Raises `InputError` where it doesn't fit or isn't one."""
     folder = Path(folder)
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no adapter ({' and '.join(ADAPTER_FILES)}) lies there")
-    config = read_adapter_config(folder, TARGETS, ("centre_head",))
-    try:
-        adapted = get_peft_model(split_qkv(model), config)
-        expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-        tensors = read_tensors(folder / ADAPTER_FILES[1], expected)
-        set_peft_model_state_dict(adapted, tensors)
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{folder}: the adapter doesn't fit the model ({reason}); give the base it was made for"
-        ) from None
-    check_finite(tensors.items(), str(folder / ADAPTER_FILES[1]))
+    adapted = load_weights(
+        lambda config: get_peft_model(split_qkv(model), config), folder, TARGETS, ("centre_head",), "model"
+    )
     if adapted.peft_config["default"].modules_to_save:
         model.config.centres_trained = True
-    return adapted.eval()
+    return adapted
 
 
 def unwrap(model: CellModel | PeftModel) -> CellModel:

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import set_seed
 
+from glioma_hf.models.adapters import save_weights
 from glioma_hf.models.base import LabelledPixels, Run
 from glioma_hf.models.sam import losses
 from glioma_hf.models.sam.cell_model import CellModel
-from glioma_hf.models.sam.lora import add_adapter, save_weights
+from glioma_hf.models.sam.lora import add_adapter
 from glioma_hf.models.sam.prompt_crops import CELL, PADDING, PromptCrops, PromptCropSettings
 from glioma_hf.models.sam.recipe import SamRecipe
 from glioma_hf.models.training import Trainable, fit

@@ -7,6 +7,7 @@ import torch
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from glioma_hf import InputError
+from glioma_hf.models.adapters import save_weights
 from glioma_hf.models.sam.family import FAMILY
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import (
@@ -17,7 +18,6 @@ from glioma_hf.models.sam.lora import (
     load_adapter,
     load_base,
     merge,
-    save_weights,
     split_qkv,
 )
 from glioma_hf.models.sam.sam import WEIGHTS, CellSam

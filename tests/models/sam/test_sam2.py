@@ -9,9 +9,10 @@ import torch
 from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
 from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig, Sam2PromptEncoderConfig
 
+from glioma_hf.models.adapters import save_weights
 from glioma_hf.models.base import Run
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
-from glioma_hf.models.sam.lora import add_adapter, load_adapter, load_base, merge, save_weights
+from glioma_hf.models.sam.lora import add_adapter, load_adapter, load_base, merge
 from glioma_hf.models.sam.sam2 import CellSam2
 from glioma_hf.models.sam.train import train
 from tests.models.sam.test_lora import outputs, perturb

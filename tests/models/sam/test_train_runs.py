@@ -15,11 +15,12 @@ import torch
 from glioma_hf import InputError
 from glioma_hf.errors import WorkStopped
 from glioma_hf.models import training as shared
+from glioma_hf.models.adapters import save_weights
 from glioma_hf.models.base import Run
 from glioma_hf.models.checkpoints import CHECKPOINTS, last_checkpoint
 from glioma_hf.models.sam import train as training
 from glioma_hf.models.sam.family import FAMILY
-from glioma_hf.models.sam.lora import load_adapter, save_weights
+from glioma_hf.models.sam.lora import load_adapter
 from glioma_hf.models.sam.recipe import LoraSettings
 from glioma_hf.models.sam.sam import new_model, small_config
 from glioma_hf.models.sam.train import train
