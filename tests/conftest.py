@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,17 @@ def two_processes() -> list[str]:
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
     return launch
+
+
+def run_in_two_processes(script: str, folder: Path) -> None:
+    """Run a script, given `folder / "run"`, in two processes that must end well."""
+    path = folder / "shared.py"
+    path.write_text(script)
+    (folder / "run").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [*two_processes(), str(path), str(folder / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ from glioma_hf.models.centres.recipe import CentresRecipe
 from glioma_hf.models.centres.train import Averaged, train
 from glioma_hf.models.checkpoints import last_checkpoint
 from glioma_hf.progress import Progress
-from tests.conftest import two_processes
+from tests.conftest import run_in_two_processes
 from tests.models.centres.test_contract import TINY
 from tests.models.contract import PAIR
 
@@ -149,13 +147,7 @@ if state.is_main_process:
 
 
 def test_two_processes_share_a_batch(tmp_path):
-    script = tmp_path / "shared.py"
-    script.write_text(SHARED)
-    (tmp_path / "run").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
-    command = [*two_processes(), str(script), str(tmp_path / "run")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_in_two_processes(SHARED, tmp_path)
     weights, start = (
         torch.load(tmp_path / "run" / "weights.pt", weights_only=True),
         new_network("random", TINY).state_dict(),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,7 +23,7 @@ from glioma_hf.models.sam.recipe import LoraSettings
 from glioma_hf.models.sam.sam import new_model, small_config
 from glioma_hf.models.sam.train import train
 from glioma_hf.progress import Progress
-from tests.conftest import two_processes
+from tests.conftest import run_in_two_processes
 from tests.models.sam.test_train import PAIR, SHORT
 
 EXACT = SHORT.model_copy(update={"precision": "fp32", "check_every": 2, "lora": LoraSettings(dropout=0.2)})
@@ -181,13 +179,7 @@ SHARED_RECIPE = EXACT.model_copy(update={"lora": LoraSettings(dropout=0)})
 
 @pytest.mark.alone
 def test_two_processes_match_one(tmp_path):
-    script = tmp_path / "shared.py"
-    script.write_text(SHARED)
-    (tmp_path / "run").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
-    command = [*two_processes(), str(script), str(tmp_path / "run")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_in_two_processes(SHARED, tmp_path)
     one = weights(train(new_model(small_config(64, 32, 2, 2, 32), seed=0).eval(), [PAIR], SHARED_RECIPE))
     two = torch.load(tmp_path / "run" / "weights.pt", weights_only=True)
     for name, value in one.items():
