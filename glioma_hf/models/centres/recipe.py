@@ -34,6 +34,7 @@ class NetworkConfig(BaseModel):
     backbone: dict[str, Any] | None = None  # the config of such a backbone; filled in when it is loaded
     frozen_features: Literal["deepsea"] | None = "deepsea"  # a network for phase contrast read beside the encoder
     frozen_scale: float = Field(0.8, ge=0.1, le=4)  # of the input that it sees
+    classes: tuple[Literal["cell", "cell_a", "cell_b", "soma", "nucleus"], ...] = ()  # told apart; none: all are one
     widths: tuple[Width, Width, Width, Width] = (128, 96, 64, 32)  # of the decoder at strides 16, 8, 4, 2
     joined: Width = 32  # channels that frozen features are brought down to
     features: int = Field(8, ge=1, le=64)  # maps that masks are drawn from
@@ -44,6 +45,11 @@ class NetworkConfig(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """As `peft` asks a model's config for itself."""
         return self.model_dump()
+
+    @property
+    def maps(self) -> int:
+        """Heat maps of centres: one a class."""
+        return max(1, len(self.classes))
 
     @property
     def window(self) -> int:
@@ -90,6 +96,8 @@ class CentresRecipe(TrainerRecipe):
     """Every number of the recipe."""
 
     network: NetworkConfig | None = None  # None: as the base's, or the default where the base is only an encoder
+    # Whether the categories that the training images have are told apart, each with a heat map of its own.
+    types: bool = False
     # None: the whole network is trained. Else an adapter of a base that was trained before, and that alone is saved.
     adapter: AdapterSettings | None = None
     augmentation: Augmentation = Augmentation()

@@ -73,14 +73,14 @@ def test_samples_are_those_of_grid_sample():
 def test_one_call_gives_what_training_needs_even_without_a_centre(network):
     crops = torch.randn(2, 1, 64, 96)
     cells, owners = torch.tensor([[5, 6], [40, 30]]), torch.tensor([0, 1])
-    outputs = network(crops, cells, owners)
+    outputs = network(crops, cells, owners, owners * 0)
     assert {name: tuple(value.shape) for name, value in outputs.items()} == {
-        "heat": (2, 32, 48),
+        "heat": (2, 1, 32, 48),
         "surface": (2, 2, 32, 48),
         "masks": (2, 13, 13),
         "quality": (2,),
     }
-    none = network(crops, cells[:0], owners[:0])
+    none = network(crops, cells[:0], owners[:0], owners[:0])
     none["masks"].sum().backward()  # processes that share a batch want a gradient of every parameter
     assert network.controller[0].weight.grad is not None
 
@@ -240,7 +240,7 @@ def test_any_backbone_of_transformers_is_an_encoder(tmp_path):
     config = TINY.model_copy(update={"encoder": "someone/resnet", "backbone": RESNET})
     network = CentreNetwork(config).eval()
     assert network.encoder.channels == {4: 8, 8: 8, 16: 12, 32: 16}
-    assert network.maps(torch.zeros(1, 1, 64, 96)).heat.shape == (1, 32, 48)
+    assert network.maps(torch.zeros(1, 1, 64, 96)).heat.shape == (1, 1, 32, 48)
     save(CentreSegmenter(network), tmp_path, "imagenet")
     assert read_network(tmp_path).config == config
     for entries, says in (
