@@ -91,7 +91,7 @@ def test_types_put_on_a_trained_network_say_of_each_class_what_it_said_of_all(ty
     with pytest.raises(InputError, match="an adapter is put on a model that tells types apart already"):
         with_types(network, [typed_pair], adapter=True)
     image, instances = typed_pair
-    with pytest.raises(InputError, match="of one category alone .cell_b.; leave types out"):
+    with pytest.raises(InputError, match=r"of one category alone .cell_b.; leave types out"):
         with_types(network, [(image, instances.select([2]))], adapter=False)
 
 
