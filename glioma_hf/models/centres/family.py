@@ -7,31 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from peft import PeftModel
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import set_seed
 
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
-from glioma_hf.jsonfile import read_checked
 from glioma_hf.models.adapters import ADAPTER_FILES
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
 from glioma_hf.models.centres.adapter import add_adapter, load_adapter, merge, save_adapter
-from glioma_hf.models.centres.encoders import VARIANTS, pretrained_encoder
 from glioma_hf.models.centres.network import CentreNetwork
-from glioma_hf.models.centres.pretrained import PACKAGES
 from glioma_hf.models.centres.recipe import RECIPES, CentresRecipe, NetworkConfig
 from glioma_hf.models.centres.segment import CentreSegmenter, CentreSettings
 from glioma_hf.models.centres.train import train
 from glioma_hf.models.centres.tune import tune
-from glioma_hf.models.checked import check_finite, read_tensors
 from glioma_hf.models.device import best_device
 from glioma_hf.models.saved import ModelFolder
+from glioma_hf.models.vision import network_files
+from glioma_hf.models.vision.encoders import VARIANTS, pretrained_encoder
+from glioma_hf.models.vision.network_files import CONFIG, WEIGHTS
+from glioma_hf.models.vision.pretrained import PACKAGES
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"  # a folder for each trained model that comes with the package
 IMAGENET, RANDOM = "imagenet", "random"  # bases that have seen no cell: a published encoder, or start values alone
 
@@ -101,15 +97,6 @@ def folder_of(base: str) -> Path:
     return folder
 
 
-def read_config(folder: Path) -> NetworkConfig:
-    """How the network in a folder is built. Raises `InputError` for a file that doesn't say so."""
-    path = folder / CONFIG
-    try:
-        return NetworkConfig.model_validate_json(read_checked(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
-
-
 def trained_network(base: str) -> CentreNetwork:
     """The network of a trained base; an adapter is merged. Raises `InputError` as `read_network`."""
     folder = folder_of(base)
@@ -127,18 +114,8 @@ def _holds_adapter(folder: Path) -> bool:
 
 def read_network(folder: Path) -> CentreNetwork:
     """The network that lies in a folder. Raises `InputError` that names what is wrong with it."""
-    config = read_config(folder)
-    path = folder / WEIGHTS
-    with torch.device("meta"):
-        expected = CentreNetwork(config).state_dict()
-    try:
-        tensors = read_tensors(path, expected)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]}); train again") from None
-    network = CentreNetwork(config)
-    network.load_state_dict(tensors)
-    check_finite(network.state_dict().items(), str(path))  # as it computes: doubles may be too large for floats
-    return network.eval()
+    config = network_files.read_config(folder, NetworkConfig)
+    return network_files.read_network(folder, lambda: CentreNetwork(config))
 
 
 def load(base: str, folder: Path | None) -> CentreSegmenter:
@@ -175,10 +152,7 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
     if segmenter.adapted is not None:
         save_adapter(segmenter.adapted, folder, base)
         return
-    network = segmenter.network
-    (folder / CONFIG).write_text(network.config.model_dump_json(indent=2))
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
+    network_files.save_network(segmenter.network, segmenter.network.config, folder)
 
 
 def summary(base: str, recipe: CentresRecipe) -> str:
@@ -205,7 +179,8 @@ def _config_of(base: str, recipe: CentresRecipe) -> NetworkConfig:
     """The network's, as far as it is known from here."""
     for folder in (SHIPPED / base, Path(base)):
         if (folder / CONFIG).is_file():
-            return read_config(folder)
+            config: NetworkConfig = network_files.read_config(folder, NetworkConfig)
+            return config
     return recipe.network or NetworkConfig()
 
 

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
 from glioma_hf.models.base import LabelledPixels, Run
-from glioma_hf.models.centres.family import FAMILY, IMAGENET, WEIGHTS
+from glioma_hf.models.centres.family import FAMILY, IMAGENET
 from glioma_hf.models.centres.segment import CentreSegmenter
 from glioma_hf.models.saved import ModelFolder, TrainingScores
+from glioma_hf.models.vision.network_files import WEIGHTS
 from glioma_hf.progress import Progress, to_lines
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 

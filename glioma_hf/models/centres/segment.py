@@ -22,10 +22,10 @@ from glioma_hf.models.base import Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
-from glioma_hf.models.centres.preprocess import Statistics, grey_of, standardised, statistics_of
-from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.tiles import Tile, fitted_tiles
+from glioma_hf.models.vision.config import COARSEST, SHRINK, STRIDE
+from glioma_hf.models.vision.preprocess import Statistics, grey_of, standardised, statistics_of
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 

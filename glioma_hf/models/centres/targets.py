@@ -9,8 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from glioma_hf.instances import Instances
-from glioma_hf.models.centres.preprocess import shrunk
-from glioma_hf.models.centres.recipe import SHRINK, STRIDE
+from glioma_hf.models.vision.config import SHRINK, STRIDE
+from glioma_hf.models.vision.preprocess import shrunk
 
 LEAST = 12  # pixels as the network sees them: a smaller cell is none
 BUMP = 0.4  # spread of a centre's bump, in depths of its cell

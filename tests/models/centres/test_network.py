@@ -13,15 +13,15 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from glioma_hf import InputError
-from glioma_hf.models.centres import pretrained
-from glioma_hf.models.centres.encoders import EfficientNetLite, SlowConv2d, new_encoder, pretrained_encoder
 from glioma_hf.models.centres.family import new_network, read_network, save
 from glioma_hf.models.centres.losses import dice_loss, heat_loss, mask_iou, pixel_loss
 from glioma_hf.models.centres.network import CentreNetwork, Windows, sample
-from glioma_hf.models.centres.phase_features import CHANNELS, PhaseFeatures
-from glioma_hf.models.centres.pretrained import PACKAGES, package_file
 from glioma_hf.models.centres.recipe import NetworkConfig
 from glioma_hf.models.centres.segment import CentreSegmenter
+from glioma_hf.models.vision import pretrained
+from glioma_hf.models.vision.encoders import EfficientNetLite, SlowConv2d, new_encoder, pretrained_encoder
+from glioma_hf.models.vision.phase_features import CHANNELS, PhaseFeatures
+from glioma_hf.models.vision.pretrained import PACKAGES, package_file
 from tests.models.centres.test_contract import TINY
 
 
@@ -172,7 +172,7 @@ def test_phase_features_of_a_part_are_those_of_the_whole(scale):
 
 def test_phase_features_know_cells_from_background(t98g_images):
     installed("deepsea")
-    from glioma_hf.models.centres.preprocess import halved, standardised, statistics_of
+    from glioma_hf.models.vision.preprocess import halved, standardised, statistics_of
 
     pixels, instances = t98g_images[0]
     features = PhaseFeatures(0.8).load()

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from glioma_hf.models import load_segmenter
 from glioma_hf.models.centres.family import FAMILY, new_network
 from glioma_hf.models.centres.pretrain import app
-from glioma_hf.models.centres.train import with_composed
 from glioma_hf.models.saved import ModelFolder
+from glioma_hf.models.vision.composed import with_composed
 from tests.models.centres.test_train_runs import SHORT
 from tests.models.contract import PAIR, SCENE
 
@@ -53,8 +53,7 @@ def test_a_base_that_was_trained_gives_its_thresholds_on(tmp_path):
 
 
 def test_composed_images_stand_beside_their_own():
-    recipe = SHORT.model_copy(update={"composed": 2})
-    images = with_composed([PAIR, PAIR], recipe)
+    images = with_composed([PAIR, PAIR], 2, SHORT.overlaps, SHORT.seed)
     assert len(images) == 6
     assert images[:2] == [PAIR, PAIR]
     assert all(len(cells) > len(PAIR[1]) for _, cells in images[2:])

@@ -156,7 +156,7 @@ def segmented(image: np.ndarray) -> Instances:
 
 
 def test_a_mapped_image_is_read_window_by_window(tmp_path, monkeypatch):
-    from glioma_hf.models.centres import preprocess
+    from glioma_hf.models.vision import preprocess
 
     image, centres = spots((1500, 1650), 104)
     np.save(tmp_path / "image.npy", image)

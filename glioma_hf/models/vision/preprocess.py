@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glioma_hf.models.centres.recipe import SHRINK
+from glioma_hf.models.vision.config import SHRINK
 
 LEAST_SPREAD = 0.02  # of the brightest pixel: what is flatter than that is empty, and noise isn't raised to signal
 READ_WHOLE = 2**24  # pixels; of larger images the statistics are those of windows all over it

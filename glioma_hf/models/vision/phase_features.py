@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glioma_hf.models.centres.pretrained import load_package
+from glioma_hf.models.vision.pretrained import load_package
 
 PACKAGE = "deepsea"
 GAIN, SHIFT = 0.16, -0.08  # from an image in standard deviations about its median to what the network is used to
