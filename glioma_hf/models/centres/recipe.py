@@ -81,6 +81,7 @@ class CentresRecipe(TrainerRecipe):
     dice_weight: float = Field(2.0, ge=0, le=1000)
     pixel_weight: float = Field(1.0, ge=0, le=1000)
     iou_weight: float = Field(0.3, ge=0, le=1000)
+    thin: float = Field(3.0, ge=1, le=100)  # most that the mask of a thin cell counts, where a round one's counts 1
     surface_weight: float = Field(0.5, ge=0, le=1000)  # of foreground and boundary, which only training looks at
     check_every: int = Field(50, ge=1, le=10**6)
 
