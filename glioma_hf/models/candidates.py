@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -31,7 +31,17 @@ class SelectionSettings(Settings):
         raise NotImplementedError
 
 
-AnySelection = TypeVar("AnySelection", bound=SelectionSettings)
+AnySettings = TypeVar("AnySettings", bound=Settings)
+Chosen = TypeVar("Chosen", contravariant=True)
+
+
+class Choosable(Protocol[Chosen]):
+    """Candidates among which settings choose."""
+
+    candidates: Instances
+
+    def kept(self, settings: Chosen) -> np.ndarray:
+        """Which candidates remain: their places, (K,)."""
 
 
 class Ranked:
@@ -80,8 +90,8 @@ def merged(parts: Sequence[Instances]) -> Instances:
 
 
 def rate(
-    images: Sequence[Ranked], references: Sequence[Instances], choices: Iterable[AnySelection]
-) -> list[tuple[float, AnySelection]]:
+    images: Sequence[Choosable[AnySettings]], references: Sequence[Instances], choices: Iterable[AnySettings]
+) -> list[tuple[float, AnySettings]]:
     """AP at IoU 0.5, pooled over images, of each choice of settings, in their order.
 
     Args:
@@ -100,7 +110,7 @@ def rate(
     return rated
 
 
-def middle_of_best(rated: Sequence[tuple[float, AnySelection]]) -> tuple[float, AnySelection]:
+def middle_of_best(rated: Sequence[tuple[float, AnySettings]]) -> tuple[float, AnySettings]:
     """The highest AP and its settings; among equals the middle one, so that a plateau isn't left at its edge."""
     best = max(ap for ap, _ in rated)
     equal = [settings for ap, settings in rated if ap == best]

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from glioma_hf.instances import Instances, check_size
+from glioma_hf.instances import Instances
 from glioma_hf.models.base import Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
@@ -24,7 +24,7 @@ from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.tiles import Tile, fitted_tiles
 from glioma_hf.models.vision.config import COARSEST, SHRINK, STRIDE
-from glioma_hf.models.vision.preprocess import Statistics, grey_of, standardised, statistics_of
+from glioma_hf.models.vision.preprocess import Statistics, resized, standardised, statistics_of
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
@@ -102,7 +102,7 @@ class CentreSegmenter(Segmenter):
         """Every mask that passes the thresholds of `settings`, before they are compared with each other."""
         image = check_image(image)
         size, scale = image.shape[:2], self.settings.scale
-        view = image if scale == 1 else _resized(image, scale)
+        view = image if scale == 1 else resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
         shared, begin = self._shared(), self.network.alignment
@@ -193,12 +193,3 @@ def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
         hottest = heat[cells[:, 1], cells[:, 0]].topk(MOST_CENTRES).indices
         cells = cells[hottest.sort().values]
     return cells
-
-
-def _resized(image: np.ndarray, scale: float) -> np.ndarray:
-    """The grey image at another scale."""
-    grey = grey_of(image)
-    height, width = (max(1, round(length * scale)) for length in grey.shape)
-    check_size((height, width))
-    resized = F.interpolate(torch.from_numpy(grey)[None, None], (height, width), mode="bilinear", antialias=scale < 1)
-    return resized[0, 0].numpy()
