@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -34,7 +34,17 @@ class SelectionSettings(Settings):
 
 PARTS = [CATEGORIES.index(name) for name in ("soma", "nucleus")]  # of cells, which they don't rival
 
-AnySelection = TypeVar("AnySelection", bound=SelectionSettings)
+AnySettings = TypeVar("AnySettings", bound=Settings)
+Chosen = TypeVar("Chosen", contravariant=True)
+
+
+class Choosable(Protocol[Chosen]):
+    """Candidates among which settings choose."""
+
+    candidates: Instances
+
+    def kept(self, settings: Chosen) -> np.ndarray:
+        """Which candidates remain: their places, (K,)."""
 
 
 class Ranked:
@@ -88,11 +98,11 @@ def merged(parts: Sequence[Instances]) -> Instances:
 
 
 def rate(
-    images: Sequence[Ranked],
+    images: Sequence[Choosable[AnySettings]],
     references: Sequence[Instances],
-    choices: Iterable[AnySelection],
+    choices: Iterable[AnySettings],
     typed: bool = False,
-) -> list[tuple[float, AnySelection]]:
+) -> list[tuple[float, AnySettings]]:
     """AP at IoU 0.5, pooled over images, of each choice of settings, in their order.
 
     Args:
@@ -115,7 +125,7 @@ def rate(
     return rated
 
 
-def middle_of_best(rated: Sequence[tuple[float, AnySelection]]) -> tuple[float, AnySelection]:
+def middle_of_best(rated: Sequence[tuple[float, AnySettings]]) -> tuple[float, AnySettings]:
     """The highest AP and its settings; among equals the middle one, so that a plateau isn't left at its edge."""
     best = max(ap for ap, _ in rated)
     equal = [settings for ap, settings in rated if ap == best]

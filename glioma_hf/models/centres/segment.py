@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glioma_hf.data.features import CATEGORIES
-from glioma_hf.instances import Instances, check_size
+from glioma_hf.instances import Instances
 from glioma_hf.models.base import Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
@@ -25,7 +25,7 @@ from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.tiles import Tile, fitted_tiles
 from glioma_hf.models.vision.config import COARSEST, SHRINK, STRIDE
-from glioma_hf.models.vision.preprocess import Statistics, grey_of, standardised, statistics_of
+from glioma_hf.models.vision.preprocess import Statistics, resized, standardised, statistics_of
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
@@ -103,7 +103,7 @@ class CentreSegmenter(Segmenter):
         """Every mask that passes the thresholds of `settings`, before they are compared with each other."""
         image = check_image(image)
         size, scale = image.shape[:2], self.settings.scale
-        view = image if scale == 1 else _resized(image, scale)
+        view = image if scale == 1 else resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
         shared, begin = self._shared(), self.network.alignment
@@ -199,12 +199,3 @@ def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
         hottest = heat[cells[:, 0], cells[:, 2], cells[:, 1]].topk(MOST_CENTRES).indices
         cells = cells[hottest.sort().values]
     return cells
-
-
-def _resized(image: np.ndarray, scale: float) -> np.ndarray:
-    """The grey image at another scale."""
-    grey = grey_of(image)
-    height, width = (max(1, round(length * scale)) for length in grey.shape)
-    check_size((height, width))
-    resized = F.interpolate(torch.from_numpy(grey)[None, None], (height, width), mode="bilinear", antialias=scale < 1)
-    return resized[0, 0].numpy()

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
+from glioma_hf.instances import check_size
 from glioma_hf.models.vision.config import SHRINK
 
 LEAST_SPREAD = 0.02  # of the brightest pixel: what is flatter than that is empty, and noise isn't raised to signal
@@ -49,6 +52,15 @@ def grey_of(image: np.ndarray) -> np.ndarray:
     """Grey values of an image (H, W) or (H, W, channels), of which those after the third are alpha: float32 (H, W)."""
     grey = np.asarray(image, np.float32)
     return grey[..., :3].mean(2) if grey.ndim == 3 else grey
+
+
+def resized(image: np.ndarray, scale: float) -> np.ndarray:
+    """The grey image at another scale."""
+    grey = grey_of(image)
+    height, width = (max(1, round(length * scale)) for length in grey.shape)
+    check_size((height, width))
+    resized = F.interpolate(torch.from_numpy(grey)[None, None], (height, width), mode="bilinear", antialias=scale < 1)
+    return resized[0, 0].numpy()
 
 
 def shrunk(values: np.ndarray, factor: int) -> np.ndarray:

@@ -1,0 +1,124 @@
+"""Random crops of annotated images with the flows and cells that are learned.
+
+Where annotated cells share a pixel one of them has it: the first by annotation order, as the paper's models that need
+label maps have it, or the last. Flows are those of the whole image, turned with the crop, as Cellpose does it: a cell
+that a crop cuts flows where the whole cell does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from glioma_hf.errors import InputError
+from glioma_hf.instances import Instances
+from glioma_hf.models.base import LabelledPixels, check_image
+from glioma_hf.models.flows.dynamics import flows_of
+from glioma_hf.models.vision.config import SHRINK, STRIDE, Augmentation
+from glioma_hf.models.vision.pictures import picture_of, place_crop, points_of
+from glioma_hf.models.vision.preprocess import Statistics, halved, statistics_of
+
+LEAST = 12  # pixels as the network sees them: less of a cell is none
+
+Priority = Literal["first", "last"]
+
+
+@dataclass(frozen=True)
+class _Image:
+    grey: Tensor  # (h, w), shares of the brightest pixel
+    found: Statistics
+    maps: np.ndarray  # float16 (3, h, w): flow y, flow x, 1 where a cell is
+    centres: np.ndarray  # (N, 2), (x, y) as the network sees them
+
+
+class Crops(Dataset):
+    """Crops of (image, instances) pairs; item i is the same in every run with the same seed.
+
+    An item, with S the crop's side and s = S / 2: `crops` (1, S, S), `flows` (2, s, s), unit vectors or 0, means where
+    they are smaller, and `cells` (s, s), shares of pixels that are a cell's. Raises `InputError` for an image without a
+    cell.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[LabelledPixels],
+        length: int,
+        augmentation: Augmentation,
+        side: int = 192,
+        priority: Priority = "first",
+        seed: int = 0,
+    ):
+        self.length, self.augmentation, self.side, self.seed = length, augmentation, side, seed
+        self.images = []
+        for number, (image, instances) in enumerate(images):
+            labels = seen_labels(label_map(instances, priority), SHRINK)
+            if not labels.any():
+                raise InputError(f"training image {number} has no annotated cell; choose another one")
+            found = statistics_of(check_image(image))
+            grey = torch.from_numpy(halved(image) / np.float32(found.white))
+            self.images.append(_Image(grey, found, maps_of(labels), middles_of(labels)))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, index))
+        image = self.images[int(rng.integers(len(self.images)))]
+        matrix, middle = place_crop(image.grey.shape, image.centres, self.side, self.augmentation, rng)
+        crop = picture_of(image.grey, image.found, matrix, middle, self.side, self.augmentation, rng)
+        flows, cells = learned(image.maps, points_of(matrix, middle, self.side, 1), matrix, STRIDE)
+        return {
+            "crops": torch.from_numpy(crop)[None],
+            "flows": torch.from_numpy(flows),
+            "cells": torch.from_numpy(cells),
+        }
+
+
+def label_map(instances: Instances, priority: Priority = "first") -> np.ndarray:
+    """int32 (H, W): of the cells that share a pixel the first, or the last, by annotation order."""
+    return instances.to_label_map(range(len(instances))[::-1] if priority == "last" else None)
+
+
+def seen_labels(labels: np.ndarray, shrink: int) -> np.ndarray:
+    """A label map as a network sees it, every `shrink`th pixel of it, without what is too small to be a cell."""
+    small = labels[::shrink, ::shrink]
+    return np.where(np.bincount(small.ravel())[small] < LEAST, 0, small)
+
+
+def maps_of(labels: np.ndarray) -> np.ndarray:
+    """Flows of a label map, y before x, and 1 where a cell is: float16 (3, h, w)."""
+    return np.concatenate([flows_of(labels), labels[None] > 0]).astype(np.float16)
+
+
+def middles_of(labels: np.ndarray) -> np.ndarray:
+    """Middles of the boxes of a label map's cells: float (N, 2), (x, y)."""
+    boxes = [box for box in ndimage.find_objects(labels) if box is not None]
+    return np.array([[(side.start + side.stop) / 2 for side in box[::-1]] for box in boxes]).reshape(-1, 2)
+
+
+def learned(maps: np.ndarray, points: np.ndarray, matrix: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flows (2, s, s), y before x, and shares of cells (s, s) of a crop, float32, in squares of `stride` pixels.
+
+    Args:
+        maps: (3, h, w) of the image, see `maps_of`.
+        points: (S, S, 2), where in it the crop's pixels are, (x, y).
+        matrix: see `place_crop`; flows are turned and stretched as the picture is.
+    """
+    x, y = np.floor(points).astype(np.int64).transpose(2, 0, 1)
+    height, width = maps.shape[1:]
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    there = maps[:, y.clip(0, height - 1), x.clip(0, width - 1)].astype(np.float32) * inside
+    turned = np.einsum("ij,jhw->ihw", np.linalg.inv(matrix).astype(np.float32), there[1::-1])[::-1]
+    turned = turned / np.maximum(np.sqrt((turned**2).sum(0)), 1e-6)
+    side = len(turned[0]) // stride
+    return (
+        turned.reshape(2, side, stride, side, stride).mean((2, 4), dtype=np.float32),
+        there[2].reshape(side, stride, side, stride).mean((1, 3), dtype=np.float32),
+    )

@@ -1,0 +1,36 @@
+"""The light network: the encoder and decoder that `centres` has, with one head that says flows and cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from glioma_hf.models.flows.recipe import LightConfig
+from glioma_hf.models.vision.config import SHRINK, STRIDE
+from glioma_hf.models.vision.trunk import Trunk, mixed
+
+MAPS = 3  # flow y, flow x, logit of a cell
+
+
+class FlowNetwork(Trunk):
+    """Grey images in standard deviations about their median in, flows and logits of cells out.
+
+    Attributes:
+        shrink: pixels of the image per pixel that the network sees.
+        stride: of those per cell of the maps.
+    """
+
+    config: LightConfig
+    shrink, stride = SHRINK, STRIDE
+
+    def __init__(self, config: LightConfig, encoder: Any = None):
+        super().__init__(config, encoder)
+        channels = self.widths[-1]
+        self.flows = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, 2, 1))
+        self.cells = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, 1, 1))
+
+    def forward(self, crops: Tensor) -> dict[str, Tensor]:
+        """Maps of images (B, 1, H, W), sides multiples of 32: `flows` (B, 2, h, w) and `cells` (B, h, w), float32."""
+        x = self.levels(crops)[-1]
+        return {"flows": self.flows(x).float(), "cells": self.cells(x)[:, 0].float()}
