@@ -78,8 +78,8 @@ def instances_of(
         row: a row of a prepared data set, as `datasets` (in any format) or `annotated_rows` gives it.
         task: `cells` (both types), `soma`, `cell_a` or `cell_b` (paper, section 4), `nucleus`, or `all`.
             Categories of the result are indices into `CATEGORIES`.
-        flattened: without overlaps: each pixel is of one object of the task (Table 4). Objects that are covered whole are left
-            out.
+        flattened: without overlaps: each pixel is of one object of the task (Table 4). Objects that are covered whole
+            are left out.
         priority: whether the "first" or the "last" object then wins a contested pixel.
 
     Raises `InputError` for an unknown task.
