@@ -93,7 +93,7 @@ def test_every_cell_has_a_row_with_all_that_repeats_it(made, folder):
 
 
 def test_the_scores_are_those_of_evaluate_on_the_predictions_that_are_kept(made, folder):
-    out, table = made
+    _, table = made
     for cell in table.cells:
         if cell.row.task == "cells":
             scores = evaluate_files(folder, cell.scoring.predictions, "cells", cell.row.split, cell.row.scoring).scores
@@ -200,7 +200,7 @@ def test_a_model_that_breaks_is_a_failed_cell_and_a_full_disk_ends_the_table(fol
     with monkeypatch.context() as patch:
         patch.setattr("glioma_hf.workflows.tables.stages.write_row", full)
         with pytest.raises(
-            NotWritten, match="out can't be written .No space left on device.; make room and run the same"
+            NotWritten, match=r"out can't be written \(No space left on device\); make room and run the same"
         ):
             benchmark(asked(folder), tmp_path / "out")
     assert not benchmark(asked(folder), tmp_path / "out").failed

@@ -44,8 +44,7 @@ class _Work:
     """A cell on its way."""
 
     cell: Cell
-    path: Path
-    split: str = ""
+    split: str
     maker: Maker | None = None
     job: str = ""
     row: ResultRow | None = None
@@ -81,24 +80,27 @@ class TableRun:
 
     def _begin(self, cell: Cell) -> _Work:
         """What is known of a cell: its row, where that is there already, or what it needs."""
-        scored = cell.scored
-        name = slug(scored.data, scored.split, cell.task, cell.mode, cell.model.name, cell.seed)
-        work = _Work(cell, self.folder / ROWS / f"{name}.json")
+        work = _Work(cell, cell.scored.split)
         try:
-            work.split = self.plan.split_name(scored)
+            work.split = self.plan.split_name(cell.scored)
             work.maker = self.plan.maker(cell)
             work.job = self.plan.cell_job(cell, work.maker)
         except Exception as error:
             self._fail(work, error)
             return work
-        if work.path.is_file():
+        if self._row_file(work).is_file():
             try:
-                there = read_row(work.path)
+                there = read_row(self._row_file(work))
             except InputError:
                 there = None
             if there is not None and there.job == work.job and there.failed is None and self._recall(work):
                 work.row, work.done = there, True
         return work
+
+    def _row_file(self, work: _Work) -> Path:
+        cell = work.cell
+        name = slug(cell.scored.data, work.split, cell.task, cell.mode, cell.model.name, cell.seed)
+        return self.folder / ROWS / f"{name}.json"
 
     def _recall(self, work: _Work) -> bool:
         """The record of the model of a cell whose row is there; whether it is there too."""
@@ -117,7 +119,7 @@ class TableRun:
         reason = self._reason(error)
         work.row = ResultRow.of_failure(reason, self.table.options(work.cell.mode), **self._fields(work))
         self.tell(Progress(f"failed: {work.cell.told()}: {reason}"))
-        write_row(work.path, work.row)
+        write_row(self._row_file(work), work.row)
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, NotWritten):
@@ -133,7 +135,7 @@ class TableRun:
         cell, maker = work.cell, work.maker
         fields: dict[str, Any] = {
             "data_set": cell.scored.data,
-            "split": work.split or cell.scored.split,
+            "split": work.split,
             "task": cell.task,
             "model": cell.model.name,
             "seed": cell.seed,
@@ -280,7 +282,7 @@ class TableRun:
                 self._fail(work, made)
                 continue
             work.row = made
-            write_row(work.path, made)
+            write_row(self._row_file(work), made)
             first = f"AP{100 * made.scoring.thresholds[0]:.4g}"
             ap = made.scores[first.lower()]
             self.tell(
