@@ -21,14 +21,7 @@ from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
 from glioma_hf.rle import BoxMask, Rle, decode_in_boxes, encode_box_mask, encode_runs, trace_polygons
-from glioma_hf.segmentation import (
-    Priority,
-    column,
-    encode_annotations,
-    polygons_to_rles,
-    priority_order,
-    read_columns,
-)
+from glioma_hf.segmentation import Priority, column, encode_annotations, polygons_to_rles, priority_order, read_columns
 
 MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
 _AREA_CHUNK = 255  # pycocotools' area overflows under NumPy 2 for 256 RLEs or more

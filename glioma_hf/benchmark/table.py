@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from glioma_hf.errors import InputError
+from glioma_hf.metrics.overlap_ap import check_extras
 from glioma_hf.metrics.scoring_options import Mode, ScoringOptions
 
 TABLES = Path(__file__).parent / "tables"
@@ -136,6 +137,7 @@ class Table(_Entry):
 
     @model_validator(mode="after")
     def _consistent(self) -> Table:
+        check_extras(self.extras)
         names = [model.name for model in self.models]
         for scored in self.score:
             everyone = [*names, *scored.annotators]

@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 
-from glioma_hf.cli.console import quiet_libraries, say, tell
+from glioma_hf.cli.console import JOBS_HELP, SCHEDULER_HELP, quiet_libraries, say, tell
 from glioma_hf.cli.failures import BAD_INPUT
 from glioma_hf.errors import InputError
 from glioma_hf.progress import to_lines
 
 SOME_FAILED = 1
-JOBS_HELP = "Processes of this machine that share the work."
-SCHEDULER_HELP = "Address of a Dask scheduler whose workers share the work, such as tcp://10.0.0.5:8786."
 
 
 def benchmark(
