@@ -20,14 +20,7 @@ from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
 from glioma_hf.rle import BoxMask, Rle, decode_in_boxes, encode_box_mask, encode_runs, trace_polygons
-from glioma_hf.segmentation import (
-    Priority,
-    column,
-    encode_annotations,
-    polygons_to_rles,
-    priority_order,
-    read_columns,
-)
+from glioma_hf.segmentation import Priority, column, encode_annotations, polygons_to_rles, priority_order, read_columns
 
 MAX_PIXELS = 2**28  # of what is held pixel by pixel: 16k x 16k, small enough to refuse bombs
 MAX_RUN_PIXELS = 2**29 - 1  # of what is held as runs: pycocotools gets the difference of two longer ones wrong
