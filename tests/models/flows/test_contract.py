@@ -5,12 +5,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("cellpose", reason="cellpose isn't installed: make test-models has it")
 
+from glioma_hf.models.base import Run, Segmenter
 from glioma_hf.models.flows.recipe import LightConfig, MediarAugmentation, MediarConfig
 from glioma_hf.models.saved import card
-from tests.models.contract import FamilyContract
+from tests.models.contract import PAIR, FamilyContract
 
+EXACT = {"precision": "fp32", "average": 0.0}
 TINY = LightConfig(encoder="tiny", frozen_features=None, widths=(8, 8, 8, 8))
 TINY_MEDIAR = MediarConfig(decoder="manet", encoder="tiny", widths=(8, 8, 8, 8, 8), attention=4)
+
+
+KEPT: dict[type, Segmenter] = {}
 
 
 class FlowsContract(FamilyContract):
@@ -22,11 +27,18 @@ class FlowsContract(FamilyContract):
     def base(self) -> str:
         return "random"
 
+    @pytest.fixture
+    def trained(self, family, base, recipe) -> Segmenter:
+        """Trained once: segmenters don't change."""
+        if type(self) not in KEPT:
+            KEPT[type(self)] = family.train(base, [PAIR], recipe, Run(workers=0)).with_settings(**self.loose)
+        return KEPT[type(self)]
+
 
 class TestFlows(FlowsContract):
     @pytest.fixture
     def recipe(self, family):
-        brief = {"network": TINY, "max_steps": 12, "batch": 2, "crop": 64, "precision": "fp32", "average": 0.0}
+        brief = {"network": TINY, "max_steps": 20, "batch": 2, "crop": 64, "learning_rate": 0.01, **EXACT}
         return family.read_recipe("quick").model_copy(update=brief)
 
     def test_its_card_names_what_it_stands_on(self, family):
@@ -43,11 +55,11 @@ class TestMediarFormer(FlowsContract):
         brief = {
             "network": TINY_MEDIAR,
             "augmentation": MediarAugmentation(style="mediar", zoom=(0.9, 1.1)),
-            "max_steps": 12,
+            "max_steps": 40,
             "batch": 2,
             "crop": 64,
-            "precision": "fp32",
-            "average": 0.0,
+            "learning_rate": 0.01,
+            **EXACT,
         }
         return family.read_recipe("mediarformer-quick").model_copy(update=brief)
 
