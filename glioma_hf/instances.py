@@ -21,7 +21,14 @@ from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
 from glioma_hf.rle import BoxMask, Rle, decode_in_boxes, encode_box_mask, encode_runs, trace_polygons
-from glioma_hf.segmentation import column, encode_annotations, polygons_to_rles, read_columns
+from glioma_hf.segmentation import (
+    Priority,
+    column,
+    encode_annotations,
+    polygons_to_rles,
+    priority_order,
+    read_columns,
+)
 
 MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
 _AREA_CHUNK = 255  # pycocotools' area overflows under NumPy 2 for 256 RLEs or more
@@ -249,13 +256,12 @@ class Instances:
         )
         return cut.select(cut.areas > 0)
 
-    def flatten(self, priority: Sequence[int] | None = None) -> Instances:
+    def flatten(self, priority: Priority | Sequence[int] = "first") -> Instances:
         """Without overlaps: a contested pixel goes to the object of higher priority.
 
         Args:
-            priority: positions of the objects, highest priority first; annotation order by default,
-                so that an earlier object covers a later one (paper, section 4: "according to the
-                priority order of the annotated polygons").
+            priority: "first" (the earlier object covers the later) or "last", as the paper's "priority order of the
+                annotated polygons" (section 4) can be read both ways; or positions of the objects, highest first.
 
         Objects that are covered whole stay, with no pixels, so that order and ids are kept. Crowd regions cover
         nothing and aren't covered.
@@ -271,11 +277,9 @@ class Instances:
 
     # -- giving away ----------------------------------------------------------------------
 
-    def to_label_map(self, priority: Sequence[int] | None = None) -> np.ndarray:
+    def to_label_map(self, priority: Priority | Sequence[int] = "first") -> np.ndarray:
         """int32 (H, W): position + 1 of the object of highest priority at each pixel, 0 for none or a crowd region."""
-        order = list(range(len(self))) if priority is None else list(priority)
-        if sorted(order) != list(range(len(self))):
-            raise InputError(f"the priority must name each of the {len(self)} objects once")
+        order = priority_order(priority, len(self))
         labels = np.zeros(self.size, np.int32)
         boxes = self.boxes.astype(int)
         placed = [i for i in order[::-1] if not self.crowd[i]] if self.crowd.any() else order[::-1]

@@ -190,7 +190,7 @@ def test_files_are_the_files(readme_folder):
     def there(folder: str) -> set[str]:
         return {p.name for p in (readme_folder / folder).iterdir() if not p.name.startswith(".")}
 
-    assert names(saved) == there("quickstart/adapter")
+    assert names(saved) == there("quickstart/sam")
     assert names(started) == there("quickstart")
     assert {name.replace("NAME", "cells") for name in names(predicted)} == there("outlines")
 

@@ -104,6 +104,15 @@ def test_flatten_by_priority_is_flatten_of_the_reordered(stack, random):
 
 
 @given(stacks())
+def test_the_last_object_wins_where_that_is_asked_for(stack):
+    flat = dense(instances(stack).flatten("last"))
+    assert np.array_equal(flat[::-1], dense(instances(stack[::-1]).flatten()))
+    assert instances(stack).flatten("first") == instances(stack).flatten()
+    with pytest.raises(InputError, match="the priority 'middle' isn't known; it is 'first' or 'last'"):
+        instances(stack).flatten("middle")
+
+
+@given(stacks())
 def test_flattening_twice_changes_nothing(stack):
     once = instances(stack).flatten()
     assert once.flatten() == once

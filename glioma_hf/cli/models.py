@@ -25,6 +25,7 @@ UNLABELLED_HELP = (
     "An image, or a folder of them, to learn from too, by what a model surely finds there; may be repeated."
 )
 TEACHER_HELP = "The model that labels those; without it one is trained on the labelled images first."
+COMPARED_HELP = "A base model, one of a family; may be repeated. The embedded SAM and centres:general if left out."
 FINDER_HELP = "Another model, such as a folder of the family centres: SAM is asked for the cells that it finds."
 BOXES_HELP = "Ask with the boxes of what the finder finds too, which published SAMs know how to read."
 
@@ -36,13 +37,14 @@ def quickstart(
     ] = None,
     image: Annotated[int, typer.Option(help="Number of the training image, from 1.")] = 1,
     recipe: Annotated[str | None, typer.Option(help=RECIPE_HELP)] = None,
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
+    model: Annotated[list[str] | None, typer.Option(help=COMPARED_HELP)] = None,
 ) -> None:
     """The main job, offline: archive, data set, training on one image, predictions, scores, report."""
+    from glioma_hf.workflows.quickstart import COMPARED
     from glioma_hf.workflows.quickstart import quickstart as run
 
     quiet_libraries()
-    scores = run(out, archive, image, recipe, model, to_lines(say))
+    scores = run(out, archive, image, recipe, model or COMPARED, to_lines(say))
     for name, row in scores["models"].items():
         tell(f"{name}: AP50 {row['ap50']:.3f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}")
     tell(f"open {out / 'report.html'}")

@@ -24,6 +24,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Of a prepared data set: subset/split, or a split's name.")] = "test",
     threshold: Annotated[list[float], typer.Option(help="IoU; give it again for more.")] = [*_DEFAULTS.thresholds],  # noqa: B006
     flattened: Annotated[bool, typer.Option("--flattened", help="Score without overlaps (Table 4).")] = False,
+    priority: Annotated[str, typer.Option(help="With --flattened: which of two references wins, first or last.")] = (
+        _DEFAULTS.priority
+    ),
     border: Annotated[int, typer.Option(min=0, help="Pixels of frame whose objects are left out.")] = _DEFAULTS.border,
     ignore_border: Annotated[bool, typer.Option(help="What matches a left-out object isn't counted either.")] = False,
     min_area: Annotated[int, typer.Option(min=0, help="Objects of fewer pixels are left out.")] = _DEFAULTS.min_area,
@@ -47,6 +50,7 @@ def evaluate(
         border,
         "ignore" if ignore_border else "exclude",
         min_area,
+        priority,  # type: ignore[arg-type]  # checked there
     )
     from glioma_hf.benchmark.scoring import SCORES, evaluate_files
     from glioma_hf.places import check_folder
@@ -63,7 +67,7 @@ def evaluate(
     if json_:
         typer.echo(json.dumps(evaluation.scores.to_dict(), indent=2))
     else:
-        print_scores(evaluation.scores, f"{task}, {options.mode}")
+        print_scores(evaluation.scores, f"{task}, {options.told()}")
 
 
 def agreement(

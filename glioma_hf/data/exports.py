@@ -15,20 +15,20 @@ import tifffile
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.rle import contours
-from glioma_hf.segmentation import polygons_to_rles
+from glioma_hf.segmentation import Priority, polygons_to_rles
 
 MAX_ROIS = 100_000
 MAX_ROI_BYTES = 2**20
 MAX_ROIS_BYTES = 2**25  # of all regions together
 
 
-def write_label_map(instances: Instances, path: str | Path) -> None:
+def write_label_map(instances: Instances, path: str | Path, priority: Priority = "first") -> None:
     """A TIFF of labels 1 ... N in the order of `instances`, 16 bits, or 32 where there are too many.
 
     A label map can't hold overlaps: a contested pixel goes to the earlier object (of predictions: the one
-    of higher score).
+    of higher score), or with the priority "last" to the later.
     """
-    labels = instances.to_label_map()
+    labels = instances.to_label_map(priority)
     kind = np.uint16 if len(instances) < 2**16 else np.uint32
     tifffile.imwrite(path, labels.astype(kind), compression="zlib", photometric="minisblack", metadata=None)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.models.base import LabelledPixels, check_image
 from glioma_hf.models.centres import targets
@@ -27,14 +28,16 @@ class _Image:
     cells: list[targets.Cell]
     centres: np.ndarray  # (N, 2), (x, y)
     boxes: np.ndarray  # (N, 4), left, top, right, bottom
+    kinds: np.ndarray  # int64 (N,), their classes
 
 
 class Crops(Dataset):
     """Crops of (image, instances) pairs; item i is the same in every run with the same seed.
 
-    An item, with S the crop's side and s = S / 2: `crops` (1, S, S); `heat` (s, s); `surface` (2, s, s); and for each
-    of the K cells that are asked `cells` (K, 2), where, `masks` (K, window, window), and `inside`, of the same shape,
-    1 within the crop. Raises `InputError` for an image without a cell.
+    An item, with S the crop's side and s = S / 2: `crops` (1, S, S); `heat` (C, s, s), a map a class; `surface`
+    (2, s, s); and for each of the K cells that are asked `cells` (K, 2), where, `kinds` (K,), its class, `masks`
+    (K, window, window), and `inside`, of the same shape, 1 within the crop. Raises `InputError` for an image without a
+    cell, or with one of a class that isn't among `classes` where there are any.
     """
 
     def __init__(
@@ -47,10 +50,11 @@ class Crops(Dataset):
         max_cells: int = 8,
         jitter: float = 0.5,
         seed: int = 0,
+        classes: Sequence[str] = (),
     ):
         self.length, self.augmentation, self.seed = length, augmentation, seed
         self.side, self.reach, self.max_cells, self.jitter = side, reach, max_cells, jitter
-        self.images = []
+        self.maps, self.images = max(1, len(classes)), []
         for number, (image, instances) in enumerate(images):
             cells = targets.cells_of(instances)
             if not cells:
@@ -58,7 +62,8 @@ class Crops(Dataset):
             found = statistics_of(check_image(image))
             boxes = [(c.left, c.top, c.left + c.mask.shape[1], c.top + c.mask.shape[0]) for c in cells]
             grey = torch.from_numpy(halved(image) / np.float32(found.white))
-            self.images.append(_Image(grey, found, cells, np.array([c.centre for c in cells]), np.array(boxes)))
+            kinds = np.array([_class_of(cell, classes, number) for cell in cells])
+            self.images.append(_Image(grey, found, cells, np.array([c.centre for c in cells]), np.array(boxes), kinds))
 
     def __len__(self) -> int:
         return self.length
@@ -72,12 +77,18 @@ class Crops(Dataset):
         back = np.linalg.inv(matrix).T
         centres = (image.centres[shown] - middle) @ back + self.side / 2
         depths = [image.cells[i].depth * np.sqrt(abs(np.linalg.det(back))) for i in shown]
-        cells, own, inside = self._asked(centres, depths, masks, rng)
+        kinds = image.kinds[shown]
+        heat = [
+            targets.heat_map(centres[kinds == k], list(np.array(depths)[kinds == k]), self.side // STRIDE)
+            for k in range(self.maps)
+        ]
+        asked, cells, own, inside = self._asked(centres, depths, masks, rng)
         return {
             "crops": torch.from_numpy(crop)[None],
-            "heat": torch.from_numpy(targets.heat_map(centres, depths, self.side // STRIDE)),
+            "heat": torch.from_numpy(np.stack(heat)),
             "surface": torch.from_numpy(targets.surface(masks)),
             "cells": torch.from_numpy(cells),
+            "kinds": torch.from_numpy(kinds[asked]),
             "masks": torch.from_numpy(own),
             "inside": torch.from_numpy(inside),
         }
@@ -99,8 +110,8 @@ class Crops(Dataset):
 
     def _asked(
         self, centres: np.ndarray, depths: list[float], masks: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Some of the cells whose centres the crop shows: where they are asked, their masks there, and what counts."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Some of the cells whose centres the crop shows: which, where they are asked, their masks, and what counts."""
         side, reach = self.side // STRIDE, self.reach
         window = 2 * reach + 1
         places = np.floor(centres / STRIDE).astype(np.int64).reshape(-1, 2)
@@ -114,7 +125,7 @@ class Crops(Dataset):
             cells[row] = x, y = self._moved(places[number], centres[number], depths[number], masks[number], rng)
             own[row] = wide[number, y : y + window, x : x + window]
             inside[row] = counted[y : y + window, x : x + window]
-        return cells, own, inside
+        return chosen, cells, own, inside
 
     def _moved(
         self, place: np.ndarray, centre: np.ndarray, depth: float, mask: np.ndarray, rng: np.random.Generator
@@ -128,9 +139,19 @@ class Crops(Dataset):
         return place
 
 
+def _class_of(cell: targets.Cell, classes: Sequence[str], number: int) -> int:
+    name = CATEGORIES[cell.category]
+    if classes and name not in classes:
+        raise InputError(
+            f"training image {number} has a {name}, which the network doesn't tell from {', '.join(classes)}; "
+            "leave types out of the recipe, or start from a model that knows it"
+        )
+    return classes.index(name) if classes else 0
+
+
 def collate(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """A batch of items: crops stacked, cells of all crops in a row, with `owners` (K,), the crop of each."""
     owners = [torch.full((len(item["cells"]),), number) for number, item in enumerate(items)]
     batch = {name: torch.stack([item[name] for item in items]) for name in ("crops", "heat", "surface")}
-    batch |= {name: torch.cat([item[name] for item in items]) for name in ("cells", "masks", "inside")}
+    batch |= {name: torch.cat([item[name] for item in items]) for name in ("cells", "kinds", "masks", "inside")}
     return batch | {"owners": torch.cat(owners)}

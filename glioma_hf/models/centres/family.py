@@ -6,9 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from peft import PeftModel
+from torch.nn import functional as F
 from transformers import set_seed
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.models.adapters import ADAPTER_FILES
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
@@ -51,6 +54,39 @@ def new_network(base: str, config: NetworkConfig | None = None, seed: int = 0) -
         ]
         raise InputError(f"{base}: the recipe asks for another {differing[0]} than its network has; leave network out")
     return network
+
+
+def with_types(network: CentreNetwork, images: Sequence[LabelledPixels], adapter: bool) -> CentreNetwork:
+    """A network that tells the categories of images apart: itself where it does, else with a heat map for each.
+
+    What was of all cells is of each class then. Raises `InputError` where there is one category alone,
+    and where an adapter is wanted, which can't carry that.
+    """
+    if network.config.classes:
+        return network
+    if adapter:
+        raise InputError(
+            "an adapter is put on a model that tells types apart already; train one whole with types first"
+        )
+    present = np.unique(np.concatenate([instances.categories for _, instances in images])).tolist()
+    if len(present) < 2:
+        raise InputError(
+            f"the training images have objects of one category alone ({CATEGORIES[present[0]]}); leave types out of "
+            "the recipe, or train with --task all"
+        )
+    classes = tuple(CATEGORIES[category] for category in present)
+    typed = CentreNetwork(network.config.model_copy(update={"classes": classes}))
+    known, tensors = network.state_dict(), typed.state_dict()
+    for name, value in tensors.items():
+        old = known[name]
+        if old.shape != value.shape and len(old) == 1:  # of the heat map, the last layer
+            tensors[name] = old.expand_as(value).clone()
+        elif old.shape != value.shape:  # of the controller, the first, which is told the class in further columns
+            tensors[name] = F.pad(old, (0, len(classes)))
+        else:
+            tensors[name] = old
+    typed.load_state_dict(tensors)
+    return typed.eval()
 
 
 def folder_of(base: str) -> Path:
@@ -100,6 +136,8 @@ def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: Centres
     if recipe.adapter is not None and base in (IMAGENET, RANDOM):
         raise InputError(f"an adapter is put on a trained model, not on {base}; leave adapter out of the recipe")
     network: CentreNetwork | PeftModel = new_network(base, recipe.network, recipe.seed)
+    if recipe.types:
+        network = with_types(network, images, recipe.adapter is not None)
     if recipe.adapter is not None:
         network = add_adapter(network, recipe.adapter)
     kept = None if base in (IMAGENET, RANDOM) else ModelFolder(folder_of(base)).settings()

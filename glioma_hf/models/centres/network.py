@@ -28,7 +28,7 @@ class Maps:
 
     Attributes:
         levels: the decoder's maps, the coarsest first.
-        heat: logits of centres (B, h, w), float32, as all that follows.
+        heat: logits of each class's centres (B, C, h, w), float32, as all that follows.
         features: (B, F, h, w), from which masks are drawn.
         surface: logits of foreground and boundary (B, 2, h, w).
     """
@@ -47,7 +47,7 @@ class CentreNetwork(Trunk):
     def __init__(self, config: NetworkConfig, encoder: Any = None):
         super().__init__(config, encoder)
         channels = self.widths[-1]
-        heat = nn.Conv2d(channels, 1, 1)
+        heat = nn.Conv2d(channels, config.maps, 1)
         self.heat = nn.Sequential(mixed(channels, channels), heat)
         self.features = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, config.features, 1))
         self.surface = nn.Conv2d(channels, 2, 1)
@@ -55,25 +55,27 @@ class CentreNetwork(Trunk):
         self.shapes = [(config.hidden, inputs), (config.hidden, config.hidden), (1, config.hidden)]
         numbers = sum(out * (into + 1) for out, into in self.shapes)
         last = nn.Linear(config.controller, numbers + 1)
-        self.controller = nn.Sequential(nn.Linear(sum(self.widths), config.controller), nn.ReLU(), last)
+        told = config.maps if config.maps > 1 else 0  # the centre's class, where there are several
+        self.controller = nn.Sequential(nn.Linear(sum(self.widths) + told, config.controller), nn.ReLU(), last)
         assert heat.bias is not None
         nn.init.constant_(heat.bias, RARE)
         with torch.no_grad():
             last.weight.mul_(0.5)
 
-    def forward(self, crops: Tensor, cells: Tensor, owners: Tensor) -> dict[str, Tensor]:
+    def forward(self, crops: Tensor, cells: Tensor, owners: Tensor, kinds: Tensor) -> dict[str, Tensor]:
         """All that training needs in one call, as wrappers of models want it.
 
         Args:
             crops: (B, 1, H, W), sides multiples of 32.
             cells: int64 (K, 2), the (x, y) of the cells of the heat map at which masks are asked.
             owners: int64 (K,), the crop that each belongs to.
+            kinds: int64 (K,), its class.
 
-        Returns `heat` (B, h, w), `surface` (B, 2, h, w), `masks` (K, window, window) and `quality` (K,), all logits.
+        Returns `heat` (B, C, h, w), `surface` (B, 2, h, w), `masks` (K, window, window) and `quality` (K,), all logits.
         """
         maps = self.maps(crops)
         with torch.autocast(crops.device.type, enabled=False):
-            weights, quality = self.ask(maps.levels, cells, owners)
+            weights, quality = self.ask(maps.levels, cells, owners, kinds)
             masks = self.draw(maps.features, weights, cells, owners)
         return {"heat": maps.heat, "surface": maps.surface, "masks": masks, "quality": quality}
 
@@ -81,12 +83,14 @@ class CentreNetwork(Trunk):
         """What can be said of images (B, 1, H, W) before any centre is asked."""
         levels = self.levels(crops)
         x = levels[-1]
-        return Maps(levels, self.heat(x)[:, 0].float(), self.features(x).float(), self.surface(x).float())
+        return Maps(levels, self.heat(x).float(), self.features(x).float(), self.surface(x).float())
 
-    def ask(self, levels: list[Tensor], cells: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(self, levels: list[Tensor], cells: Tensor, owners: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
         """Of each centre the weights of its own mask network (K, N), and the logit of its mask's IoU (K,)."""
         points = (cells + 0.5) * STRIDE
         seen = [sample(level, points / stride, owners) for level, stride in zip(levels, self.strides, strict=True)]
+        if self.config.maps > 1:
+            seen.append(F.one_hot(kinds, self.config.maps).float())
         said = self.controller(torch.cat(seen, 1))
         return said[:, :-1], said[:, -1]
 

@@ -7,7 +7,7 @@ validation images.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ RECIPES = Path(__file__).parent / "recipes"
 class NetworkConfig(TrunkConfig):
     """How the network is built; kept as `config.json` beside its weights."""
 
+    classes: tuple[Literal["cell", "cell_a", "cell_b", "soma", "nucleus"], ...] = ()  # told apart; none: all are one
     features: int = Field(8, ge=1, le=64)  # maps that masks are drawn from
     hidden: int = Field(8, ge=1, le=64)  # channels inside a centre's own mask network
     controller: Width = 128  # channels of what writes that network
@@ -32,6 +33,11 @@ class NetworkConfig(TrunkConfig):
     def to_dict(self) -> dict[str, Any]:
         """As `peft` asks a model's config for itself."""
         return self.model_dump()
+
+    @property
+    def maps(self) -> int:
+        """Heat maps of centres: one a class."""
+        return max(1, len(self.classes))
 
     @property
     def window(self) -> int:
@@ -52,6 +58,8 @@ class CentresRecipe(TrainerRecipe):
     """Every number of the recipe."""
 
     network: NetworkConfig | None = None  # None: as the base's, or the default where the base is only an encoder
+    # Whether the categories that the training images have are told apart, each with a heat map of its own.
+    types: bool = False
     # None: the whole network is trained. Else an adapter of a base that was trained before, and that alone is saved.
     adapter: AdapterSettings | None = None
     augmentation: Augmentation = Augmentation()
@@ -73,6 +81,7 @@ class CentresRecipe(TrainerRecipe):
     dice_weight: float = Field(2.0, ge=0, le=1000)
     pixel_weight: float = Field(1.0, ge=0, le=1000)
     iou_weight: float = Field(0.3, ge=0, le=1000)
+    thin: float = Field(3.0, ge=1, le=100)  # most that the mask of a thin cell counts, where a round one's counts 1
     surface_weight: float = Field(0.5, ge=0, le=1000)  # of foreground and boundary, which only training looks at
     check_every: int = Field(50, ge=1, le=10**6)
 

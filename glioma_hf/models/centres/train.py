@@ -52,6 +52,7 @@ def train(
         recipe.max_cells,
         recipe.jitter,
         recipe.seed,
+        unwrap(network).config.classes,
     )
     whole = not isinstance(network, PeftModel)
     if pretrained and whole:
@@ -80,5 +81,5 @@ def train(
 
 def _batch_loss(model: Any, batch: dict[str, Tensor], recipe: CentresRecipe) -> Tensor:
     crops = batch["crops"].contiguous(memory_format=torch.channels_last)
-    outputs = model(crops, batch["cells"], batch["owners"])
+    outputs = model(crops, batch["cells"], batch["owners"], batch["kinds"])
     return training_loss({name: value.float() for name, value in outputs.items()}, batch, recipe)

@@ -21,6 +21,8 @@ def tune(
 ) -> tuple[CentreSegmenter, float]:
     """The segmenter with the settings of the highest AP at IoU 0.5, pooled over validation images, and that AP.
 
+    Where it tells classes apart, a cell of the wrong one is none.
+
     Candidates are made once per image at the lowest score; only their selection is tried again.
     """
     lowest = segmenter.with_score_threshold(min(SCORE_THRESHS))
@@ -33,5 +35,5 @@ def tune(
         lowest.settings.model_copy(update={"score_thresh": score, "mask_nms_iou": iou, "mask_nms_cover": cover})
         for iou, cover, score in product(NMS_IOUS, NMS_COVERS, SCORE_THRESHS)
     ]
-    best, settings = middle_of_best(rate(ranked, references, choices))
+    best, settings = middle_of_best(rate(ranked, references, choices, typed=len(segmenter.network.config.classes) > 1))
     return segmenter.with_settings(**settings.model_dump()), best

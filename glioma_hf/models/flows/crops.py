@@ -100,7 +100,7 @@ class Crops(Dataset):
 
 def label_map(instances: Instances, priority: Priority = "first") -> np.ndarray:
     """int32 (H, W): of the cells that share a pixel the first, or the last, by annotation order."""
-    return instances.to_label_map(range(len(instances))[::-1] if priority == "last" else None)
+    return instances.to_label_map(priority)
 
 
 def seen_labels(labels: np.ndarray, shrink: int) -> np.ndarray:

@@ -76,7 +76,7 @@ def test_overlaps_are_kept_in_crops_and_lie_on_the_pixels_they_are_of():
         assert len(item["cells"]) == 2
         small = torch.nn.functional.avg_pool2d(item["crops"], 2)[0]
         for (x, y), mask, inside in zip(item["cells"].tolist(), item["masks"], item["inside"], strict=True):
-            assert item["heat"][y, x] == 1
+            assert item["heat"][0, y, x] == 1
             assert mask[40, 40] == 1  # the window's middle is the centre
             assert ((mask > 0) <= (inside > 0)).all()
             rows, columns = np.nonzero(mask.numpy() > 0.99)
