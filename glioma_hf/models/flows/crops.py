@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.models.base import LabelledPixels, check_image
 from glioma_hf.models.flows.dynamics import flows_of
-from glioma_hf.models.vision.config import SHRINK, STRIDE, Augmentation
+from glioma_hf.models.vision.config import SHRINK, STRIDE
 from glioma_hf.models.vision.pictures import picture_of, place_crop, points_of
 from glioma_hf.models.vision.preprocess import Statistics, halved, statistics_of
 
@@ -31,26 +31,31 @@ Priority = Literal["first", "last"]
 
 
 @dataclass(frozen=True)
-class _Image:
-    grey: Tensor  # (h, w), shares of the brightest pixel
-    found: Statistics
+class SeenImage:
+    """A training image as crops are cut from it."""
+
+    grey: Tensor  # (h, w), on the scale that the network's crops are drawn on
+    found: Statistics | None  # where drawing asks for them
+    labels: np.ndarray  # int32 (h, w), as the network sees them
     maps: np.ndarray  # float16 (3, h, w): flow y, flow x, 1 where a cell is
     centres: np.ndarray  # (N, 2), (x, y) as the network sees them
 
 
 class Crops(Dataset):
-    """Crops of (image, instances) pairs; item i is the same in every run with the same seed.
+    """Crops of (image, instances) pairs as the light network sees them; item i is the same in every run with a seed.
 
-    An item, with S the crop's side and s = S / 2: `crops` (1, S, S), `flows` (2, s, s), unit vectors or 0, means where
-    they are smaller, and `cells` (s, s), shares of pixels that are a cell's. Raises `InputError` for an image without a
+    An item, with S the crop's side and s = S / `stride`: `crops` (1, S, S), `flows` (2, s, s), unit vectors or 0 and
+    means of those, and `cells` (s, s), shares of pixels that are a cell's. Raises `InputError` for an image without a
     cell.
     """
+
+    shrink, stride = SHRINK, STRIDE  # see `FlowNetwork`
 
     def __init__(
         self,
         images: Sequence[LabelledPixels],
         length: int,
-        augmentation: Augmentation,
+        augmentation: Any,
         side: int = 192,
         priority: Priority = "first",
         seed: int = 0,
@@ -58,12 +63,11 @@ class Crops(Dataset):
         self.length, self.augmentation, self.side, self.seed = length, augmentation, side, seed
         self.images = []
         for number, (image, instances) in enumerate(images):
-            labels = seen_labels(label_map(instances, priority), SHRINK)
+            labels = seen_labels(label_map(instances, priority), self.shrink)
             if not labels.any():
                 raise InputError(f"training image {number} has no annotated cell; choose another one")
-            found = statistics_of(check_image(image))
-            grey = torch.from_numpy(halved(image) / np.float32(found.white))
-            self.images.append(_Image(grey, found, maps_of(labels), middles_of(labels)))
+            grey, found = self._seen(check_image(image))
+            self.images.append(SeenImage(grey, found, labels, maps_of(labels), middles_of(labels)))
 
     def __len__(self) -> int:
         return self.length
@@ -71,14 +75,27 @@ class Crops(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
         image = self.images[int(rng.integers(len(self.images)))]
-        matrix, middle = place_crop(image.grey.shape, image.centres, self.side, self.augmentation, rng)
-        crop = picture_of(image.grey, image.found, matrix, middle, self.side, self.augmentation, rng)
-        flows, cells = learned(image.maps, points_of(matrix, middle, self.side, 1), matrix, STRIDE)
+        matrix, middle = self._place(image, rng)
+        crop = self._picture(image, matrix, middle, rng)
+        flows, cells = learned(image.maps, points_of(matrix, middle, self.side, 1), matrix, self.stride)
         return {
             "crops": torch.from_numpy(crop)[None],
             "flows": torch.from_numpy(flows),
             "cells": torch.from_numpy(cells),
         }
+
+    def _seen(self, image: np.ndarray) -> tuple[Tensor, Statistics | None]:
+        found = statistics_of(image)
+        return torch.from_numpy(halved(image) / np.float32(found.white)), found
+
+    def _place(self, image: SeenImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return place_crop(image.grey.shape, image.centres, self.side, self.augmentation, rng)
+
+    def _picture(
+        self, image: SeenImage, matrix: np.ndarray, middle: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        assert image.found is not None
+        return picture_of(image.grey, image.found, matrix, middle, self.side, self.augmentation, rng)
 
 
 def label_map(instances: Instances, priority: Priority = "first") -> np.ndarray:
@@ -103,6 +120,15 @@ def middles_of(labels: np.ndarray) -> np.ndarray:
     return np.array([[(side.start + side.stop) / 2 for side in box[::-1]] for box in boxes]).reshape(-1, 2)
 
 
+def at(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Values (..., h, w) at points (n, n, 2), (x, y), unmixed: (..., n, n); 0 beyond them."""
+    x, y = np.floor(points).astype(np.int64).transpose(2, 0, 1)
+    height, width = values.shape[-2:]
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    found: np.ndarray = values[..., y.clip(0, height - 1), x.clip(0, width - 1)] * inside.astype(values.dtype)
+    return found
+
+
 def learned(maps: np.ndarray, points: np.ndarray, matrix: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Flows (2, s, s), y before x, and shares of cells (s, s) of a crop, float32, in squares of `stride` pixels.
 
@@ -111,10 +137,7 @@ def learned(maps: np.ndarray, points: np.ndarray, matrix: np.ndarray, stride: in
         points: (S, S, 2), where in it the crop's pixels are, (x, y).
         matrix: see `place_crop`; flows are turned and stretched as the picture is.
     """
-    x, y = np.floor(points).astype(np.int64).transpose(2, 0, 1)
-    height, width = maps.shape[1:]
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    there = maps[:, y.clip(0, height - 1), x.clip(0, width - 1)].astype(np.float32) * inside
+    there = at(maps, points).astype(np.float32)
     turned = np.einsum("ij,jhw->ihw", np.linalg.inv(matrix).astype(np.float32), there[1::-1])[::-1]
     turned = turned / np.maximum(np.sqrt((turned**2).sum(0)), 1e-6)
     side = len(turned[0]) // stride

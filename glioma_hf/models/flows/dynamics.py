@@ -5,6 +5,7 @@ A flow is a unit vector, (y, x), that leads from a pixel towards its cell's midd
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any
 
@@ -66,4 +67,5 @@ def _cellpose() -> Any:
         import cellpose.dynamics
         import cellpose.metrics
         import cellpose.utils
+    logging.getLogger("cellpose.dynamics").setLevel(logging.ERROR)  # no cell is no cause for a warning
     return cellpose

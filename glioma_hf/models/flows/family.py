@@ -11,9 +11,10 @@ from transformers import set_seed
 from glioma_hf.errors import InputError
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
 from glioma_hf.models.device import best_device
+from glioma_hf.models.flows.manet import MediarNetwork, pretrained_mit
 from glioma_hf.models.flows.network import FlowNetwork
-from glioma_hf.models.flows.recipe import RECIPES, FlowsRecipe, LightConfig
-from glioma_hf.models.flows.segment import FlowSegmenter, FlowSettings
+from glioma_hf.models.flows.recipe import RECIPES, FlowsRecipe, LightConfig, MediarConfig, NetworkConfig
+from glioma_hf.models.flows.segment import FlowSegmenter, FlowSettings, usual_settings
 from glioma_hf.models.flows.train import train
 from glioma_hf.models.flows.tune import tune
 from glioma_hf.models.saved import ModelFolder
@@ -23,9 +24,12 @@ from glioma_hf.models.vision.network_files import CONFIG, WEIGHTS
 from glioma_hf.models.vision.pretrained import PACKAGES
 
 IMAGENET, RANDOM = "imagenet", "random"  # bases that have seen no cell: a published encoder, or start values alone
+MEDIARFORMER = "mediarformer"  # the base of what `mediar` made of a checkpoint of its authors
+
+Network = FlowNetwork | MediarNetwork
 
 
-def new_network(base: str, config: LightConfig | None = None, seed: int = 0) -> FlowNetwork:
+def new_network(base: str, config: LightConfig | MediarConfig | None = None, seed: int = 0) -> Network:
     """A network to train from: `imagenet`, `random`, or what a folder holds.
 
     Raises `InputError` where there is no such base, a package that it stands on isn't installed, or `config` asks for
@@ -33,18 +37,24 @@ def new_network(base: str, config: LightConfig | None = None, seed: int = 0) -> 
     """
     set_seed(seed)
     if base == RANDOM:
-        return FlowNetwork(config or LightConfig(encoder="tiny", frozen_features=None))
+        return _built(config or LightConfig(encoder="tiny", frozen_features=None))
     if base == IMAGENET:
+        if isinstance(config, MediarConfig):
+            return MediarNetwork(config, pretrained_mit(config.encoder))
         known, encoder = pretrained_encoder(config or LightConfig())
         network = FlowNetwork(known, encoder)
         if network.frozen is not None:
             network.frozen.load()
         return network
-    network = read_network(folder_of(base))
-    if config is not None and config != network.config:
-        differing = [name for name, value in config if value != getattr(network.config, name, None)]
+    trained = read_network(folder_of(base))
+    if config is not None and config != trained.config:
+        differing = [name for name, value in config if value != getattr(trained.config, name, None)]
         raise InputError(f"{base}: the recipe asks for another {differing[0]} than its network has; leave network out")
-    return network
+    return trained
+
+
+def _built(config: LightConfig | MediarConfig) -> Network:
+    return MediarNetwork(config) if isinstance(config, MediarConfig) else FlowNetwork(config)
 
 
 def folder_of(base: str) -> Path:
@@ -54,10 +64,10 @@ def folder_of(base: str) -> Path:
     return Path(base)
 
 
-def read_network(folder: Path) -> FlowNetwork:
+def read_network(folder: Path) -> Network:
     """The network that lies in a folder. Raises `InputError` that names what is wrong with it."""
-    config = network_files.read_config(folder, LightConfig)
-    return network_files.read_network(folder, lambda: FlowNetwork(config))
+    config = network_files.read_config(folder, NetworkConfig)
+    return network_files.read_network(folder, lambda: _built(config))
 
 
 def load(base: str, folder: Path | None) -> FlowSegmenter:
@@ -79,8 +89,9 @@ def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: FlowsRe
     network = new_network(base, recipe.network, recipe.seed)
     kept = None if base in (IMAGENET, RANDOM) else ModelFolder(folder_of(base)).settings()
     trained = train(network, images, recipe, run, base != RANDOM, lambda network: FlowSegmenter([network]))
-    settings = (kept or FlowSettings()).model_copy(update={"scale": 1.0, "cell_diameter": typical_diameter(images)})
-    return FlowSegmenter([trained], settings)
+    settings = kept or usual_settings(network)
+    seen = {"scale": 1.0, "cell_diameter": typical_diameter(images)}
+    return FlowSegmenter([trained], settings.model_copy(update=seen))
 
 
 def save(segmenter: Segmenter, folder: Path, base: str) -> None:
@@ -92,15 +103,19 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
 def summary(base: str, recipe: FlowsRecipe) -> str:
     """What a card says of a model."""
     folder = Path(base)
-    config = network_files.read_config(folder, LightConfig) if (folder / CONFIG).is_file() else recipe.network
+    config = network_files.read_config(folder, NetworkConfig) if (folder / CONFIG).is_file() else recipe.network
     config = config or LightConfig()
     text = (
         f"Base: {base}. Flows to cells' middles and the chance of a cell (Cellpose's output), followed by the "
         "dynamics of the package `cellpose`: label maps, whose masks don't overlap; trained with `glioma_hf` on few "
         "annotated images."
     )
+    if isinstance(config, MediarConfig):
+        text += f" The network is MediarFormer's (Lee et al., 2022): MA-Net over {config.encoder}."
     if base == RANDOM:
         return f"{text} Nothing in it was trained before."
+    if isinstance(config, MediarConfig):
+        return f"{text} Its weights began as published ones, whose licences hold: the encoder's, or MediarFormer's."
     variant = VARIANTS.get(config.encoder)
     stands_on = [PACKAGES[variant.package].licence if variant and variant.package else f"the backbone {config.encoder}"]
     if config.frozen_features:
@@ -123,6 +138,6 @@ FAMILY = Family(
     train=train_segmenter,
     save=save,
     tune=tune,  # type: ignore[arg-type]  # takes the family's own segmenters alone
-    not_on_hub=(IMAGENET, RANDOM),
+    not_on_hub=(IMAGENET, RANDOM, MEDIARFORMER),
     tags=("flows",),
 )

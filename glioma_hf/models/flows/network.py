@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from glioma_hf.models.flows.recipe import LightConfig
+from glioma_hf.models.flows.sight import Standardised, standard
 from glioma_hf.models.vision.config import SHRINK, STRIDE
 from glioma_hf.models.vision.trunk import Trunk, mixed
-
-MAPS = 3  # flow y, flow x, logit of a cell
 
 
 class FlowNetwork(Trunk):
@@ -29,6 +29,10 @@ class FlowNetwork(Trunk):
         channels = self.widths[-1]
         self.flows = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, 2, 1))
         self.cells = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, 1, 1))
+
+    def look(self, image: np.ndarray) -> Standardised:
+        """How windows of an image are given to the network."""
+        return standard(image)
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
         """Maps of images (B, 1, H, W), sides multiples of 32: `flows` (B, 2, h, w) and `cells` (B, h, w), float32."""

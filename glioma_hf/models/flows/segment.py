@@ -14,14 +14,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.models.base import Pixels, Segmenter, Settings, check_image
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.flows.dynamics import flow_errors, labels_of
+from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.network import FlowNetwork
 from glioma_hf.models.tiles import fitted_tiles
 from glioma_hf.models.vision.config import COARSEST
-from glioma_hf.models.vision.preprocess import resized, standardised, statistics_of
+from glioma_hf.models.vision.preprocess import resized
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 MIRRORED: dict[int, list[list[int]]] = {1: [[]], 2: [[], [-2, -1]], 4: [[], [-1], [-2], [-2, -1]]}  # axes turned round
@@ -41,6 +43,13 @@ class FlowSettings(Settings):
     cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
     tile: int = Field(896, ge=128, le=8192, multiple_of=COARSEST)  # largest side of a window, as the network sees it
     tile_overlap: float = Field(0.25, ge=0, le=0.9)  # share of a window's side that the next one sees too
+
+
+def usual_settings(network: FlowNetwork | MediarNetwork) -> FlowSettings:
+    """Those of a network before any are chosen; MediarFormer's are its authors'."""
+    if isinstance(network, FlowNetwork):
+        return FlowSettings()
+    return FlowSettings(tile=512, tile_overlap=0.6, min_area=15)
 
 
 class Found:
@@ -82,9 +91,11 @@ class FlowSegmenter(Segmenter):
         cells = segmenter.with_settings(views=1).segment(read_image("cells.tif"))
     """
 
-    def __init__(self, networks: Sequence[FlowNetwork], settings: FlowSettings | None = None):
+    def __init__(self, networks: Sequence[FlowNetwork | MediarNetwork], settings: FlowSettings | None = None):
         self.networks = [network.eval() for network in networks]
-        self.settings = settings or FlowSettings()
+        if len({network.config.decoder for network in networks}) > 1:
+            raise InputError("networks of different decoders see images differently; ask those of one together")
+        self.settings = settings or usual_settings(self.networks[0])
         self.device = next(self.networks[0].parameters()).device
         self.fast = has_fast_bfloat16(self.device)
         if self.device.type == "cpu":
@@ -119,7 +130,7 @@ class FlowSegmenter(Segmenter):
         image = check_image(image)
         size, settings = image.shape[:2], self.settings
         view = image if settings.scale == 1 else resized(image, settings.scale)
-        network, found = self.networks[0], statistics_of(view)
+        network, sight = self.networks[0], self.networks[0].look(view)
         shrink, stride = network.shrink, network.stride
         seen = tuple(-(-length // shrink) for length in view.shape[:2])
         begin = network.alignment
@@ -131,7 +142,7 @@ class FlowSegmenter(Segmenter):
         for done, tile in enumerate(tiles, start=1):
             top, left = shrink * tile.top, shrink * tile.left
             window = view[top : top + shrink * sides[0], left : left + shrink * sides[1]]
-            grey = torch.from_numpy(standardised(window, found))
+            grey = torch.from_numpy(sight.pixels(window))
             pixels = F.pad(grey, (0, sides[1] - grey.shape[1], 0, sides[0] - grey.shape[0]))[None, None]
             rows = slice(tile.top // stride, (tile.top + sides[0]) // stride)
             columns = slice(tile.left // stride, (tile.left + sides[1]) // stride)

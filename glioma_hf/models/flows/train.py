@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from glioma_hf.errors import InputError
 from glioma_hf.models.base import LabelledPixels, Run
 from glioma_hf.models.device import best_device
 from glioma_hf.models.flows.crops import Crops
 from glioma_hf.models.flows.dynamics import GAIN, check_installed
+from glioma_hf.models.flows.manet import MediarNetwork
+from glioma_hf.models.flows.mediar_crops import MediarCrops
 from glioma_hf.models.flows.network import FlowNetwork
-from glioma_hf.models.flows.recipe import FlowsRecipe
+from glioma_hf.models.flows.recipe import FlowsRecipe, MediarAugmentation
 from glioma_hf.models.training import Trainable, fit
 from glioma_hf.models.vision.averaged import Averaged, save_averaged
 from glioma_hf.models.vision.composed import with_composed
 
 
 def train(
-    network: FlowNetwork,
+    network: FlowNetwork | MediarNetwork,
     images: Sequence[LabelledPixels],
     recipe: FlowsRecipe,
     run: Run,
@@ -43,15 +46,16 @@ def train(
     installed; `WorkStopped`, which leaves the checkpoints, where memory runs out or the loss isn't finite.
     """
     check_installed()
-    crops = Crops(
+    steps = recipe.steps(len(images))
+    crops = crops_of(network, recipe)(
         with_composed(images, recipe.composed, recipe.overlaps, recipe.seed),
-        recipe.max_steps * recipe.batch * recipe.accumulation,
+        steps * recipe.batch * recipe.accumulation,
         recipe.augmentation,
         recipe.crop,
         recipe.priority,
         recipe.seed,
     )
-    if pretrained:
+    if pretrained and isinstance(network, FlowNetwork):
         network.encoder.freeze(recipe.frozen_blocks)
     rate = recipe.encoder_rate if pretrained else 1.0
     averaged = Averaged(network, recipe.average).to(best_device())
@@ -60,7 +64,7 @@ def train(
     trainable = Trainable(
         model=averaged,
         dataset=crops,
-        steps=recipe.max_steps,
+        steps=steps,
         loss=partial(_batch_loss, recipe=recipe),
         save=save_averaged,
         collate=collate,
@@ -73,6 +77,14 @@ def train(
         run = replace(run, validate=lambda model: validate(predicts(model.mean)))
     fit(trainable, recipe, run)
     return averaged.mean
+
+
+def crops_of(network: FlowNetwork | MediarNetwork, recipe: FlowsRecipe) -> type[Crops]:
+    """The crops that a network learns from. Raises `InputError` where the recipe draws those of the other network."""
+    if isinstance(network, MediarNetwork) != isinstance(recipe.augmentation, MediarAugmentation):
+        decoder = network.config.decoder
+        raise InputError(f'the recipe\'s augmentation isn\'t one for "decoder": "{decoder}"; give both in one recipe')
+    return MediarCrops if isinstance(network, MediarNetwork) else Crops
 
 
 def flows_loss(outputs: dict[str, Tensor], batch: dict[str, Tensor], flow_weight: float) -> Tensor:
