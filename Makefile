@@ -36,7 +36,7 @@ test: setup browser ## set up and run lint, types and all tests
 		-m "not exhaustive and not alone"
 	@echo "== tests of the page and of several processes, one after the other: a busy machine keeps them waiting"
 	$(BIN)/python -m pytest tests/demo
-	$(BIN)/python -m pytest -m alone tests/models tests/workflows
+	$(BIN)/python -m pytest -m alone tests/models tests/workflows tests/test_executor.py
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"

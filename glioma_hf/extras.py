@@ -12,6 +12,7 @@ from glioma_hf.errors import InputError
 EXTRA_OF = {
     "accelerate": "models",
     "cellpose": "flows",
+    "distributed": "dask",
     "gradio": "demo",
     "gradio_client": "demo",
     "jinja2": "models",

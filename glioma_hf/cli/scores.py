@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from glioma_hf.cli.console import print_agreement, print_scores, say
+from glioma_hf.cli.console import JOBS_HELP, SCHEDULER_HELP, print_agreement, print_scores, say
 from glioma_hf.errors import InputError
+from glioma_hf.executor import Workers
 from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.progress import to_lines
 
@@ -40,6 +41,8 @@ def evaluate(
     plot: Annotated[bool, typer.Option("--plot", help="AP curve and overlays of TP, FP, FN into --out.")] = False,
     images: Annotated[Path | None, typer.Option(help="Folder of the images, for the overlays.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="What data prepare would repair becomes an error.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help=JOBS_HELP)] = 1,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
 ) -> None:
     """The benchmark's metric on files: AP, F1, precision and recall of instances that may overlap."""
     if plot and out is None:
@@ -59,8 +62,9 @@ def evaluate(
         check_folder(out, SCORES, [references, predictions, images])
 
     extras = [*extra, "curve"] if plot else extra
+    workers = Workers(jobs, scheduler)
     evaluation = evaluate_files(
-        references, predictions, task, split, options, extras, out is not None, strict, to_lines(say)
+        references, predictions, task, split, options, extras, out is not None, strict, to_lines(say), workers
     )
     if out is not None:
         evaluation.write(out, plot, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zipfile
 import zlib
@@ -31,6 +32,34 @@ def write_label_map(instances: Instances, path: str | Path, priority: Priority =
     labels = instances.to_label_map(priority)
     kind = np.uint16 if len(instances) < 2**16 else np.uint32
     tifffile.imwrite(path, labels.astype(kind), compression="zlib", photometric="minisblack", metadata=None)
+
+
+def write_label_tiles(instances: Instances, path: str | Path, side: int = 512) -> None:
+    """The label map that `write_label_map` writes, in tiles, each made from the objects that reach into it alone.
+
+    What is held doesn't grow with the image. It is a BigTIFF where it may have over 4 GB.
+    """
+    kind = np.uint16 if len(instances) < 2**16 else np.uint32
+    tifffile.imwrite(
+        path,
+        (tile.astype(kind) for tile in _label_tiles(instances, side)),
+        shape=instances.size,
+        dtype=kind,
+        tile=(side, side),
+        bigtiff=math.prod(instances.size) * np.dtype(kind).itemsize >= 2**32 - 2**25,
+        compression="zlib",
+        photometric="minisblack",
+        metadata=None,
+    )
+
+
+def _label_tiles(instances: Instances, side: int) -> Iterator[np.ndarray]:
+    """Squares of the label map, row by row; the last of each reach beyond the image."""
+    numbered = Instances.from_rles(instances.rles, instances.size, crowd=instances.crowd)  # ids are positions
+    for top in range(0, instances.size[0], side):
+        for left in range(0, instances.size[1], side):
+            near = numbered.crop(top, left, side, side)
+            yield np.r_[0, near.ids + 1][near.to_label_map()]
 
 
 def write_rois(instances: Instances, path: str | Path) -> None:

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glioma_hf.data.images import SUFFIXES, is_litter, read_image
+from glioma_hf.data.opened import LARGE, OpenedImage, open_large
 from glioma_hf.errors import InputError
 from glioma_hf.files import checksum, growing_folder
+from glioma_hf.instances import MAX_PIXELS
 from glioma_hf.models import EMBEDDED, load_segmenter
-from glioma_hf.models.base import Segmenter
+from glioma_hf.models.base import Pixels, Segmenter
 from glioma_hf.places import real
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.workflows.fingerprint import fingerprint
-from glioma_hf.workflows.outputs import ENDINGS, write_instances
+from glioma_hf.workflows.outputs import ENDINGS, reduction, write_instances
 from glioma_hf.workflows.processes import Processes
 from glioma_hf.workflows.results_index import PREDICTIONS, ImageResults, ResultsIndex
 
@@ -51,6 +53,7 @@ def predict(
     segmenter: Segmenter | str | Path = EMBEDDED,
     pixel_size: float = 1.0,
     on_progress: OnProgress = ignore,
+    held: int = LARGE,
 ) -> Predicted | None:
     """Files of each image's cells into the folder `out`.
 
@@ -63,6 +66,8 @@ def predict(
         images: files and folders of them.
         segmenter: a model, or its name or folder as `load_segmenter` takes it.
         pixel_size: say micrometres per pixel, for the shapes.
+        held: pixels up to which an image is decoded whole. Of larger TIFF images a model that can reads windows, and
+            what is in memory doesn't grow with the image; their overlays may be smaller than they are.
 
     Under `accelerate launch` the images are shared out among the processes; all but the first return None.
 
@@ -117,19 +122,50 @@ def predict(
                 continue
             if known is not None and "the image" in changes and known.place != job.place:
                 raise InputError(f"{out} holds results of another {path.name}; give another folder for {path}")
-            pixels = read_image(path)
-            cells = model.segment(pixels)
-            if known is not None:
-                index.check_unchanged(known, out)
-            index.add(job)
-            files = {kind: folder / f"{path.stem}{ending}" for kind, ending in ENDINGS.items()}
-            write_instances(files, pixels, cells, job.image_id, pixel_size)
+            with _opened(path, model, held) as pixels:
+                cells = model.segment(pixels, _by_tiles(pixels, place, number, len(paths), on_progress))
+                if known is not None:
+                    index.check_unchanged(known, out)
+                index.add(job)
+                files = {kind: folder / f"{path.stem}{ending}" for kind, ending in ENDINGS.items()}
+                write_instances(files, pixels, cells, job.image_id, pixel_size)
             index.add(job.written(folder, len(cells)))
-            anew = f", anew: {' and '.join(changes)} changed" if changes else ""
-            on_progress(Progress(f"{place}, {len(cells)} cells{anew}", number, len(paths)))
+            facts = f"{len(cells)} cells" + (f", anew: {' and '.join(changes)} changed" if changes else "")
+            if (factor := reduction(pixels)) > 1:
+                facts += f", the overlay {factor} times smaller than the image"
+            on_progress(Progress(f"{place}, {facts}", number, len(paths)))
             total += len(cells)
         total = processes.sum(total)
     return Predicted(total, len(paths)) if processes.first else None
+
+
+def _opened(path: Path, model: Segmenter, held: int) -> contextlib.AbstractContextManager[Pixels]:
+    """An image, decoded, or opened where it has over `held` pixels and the model reads windows."""
+    opened = open_large(path, held if model.reads_windows else MAX_PIXELS)
+    if opened is None:
+        return contextlib.nullcontext(read_image(path))
+    if model.reads_windows:
+        return opened
+    opened.close()
+    height, width = opened.shape[:2]
+    raise InputError(
+        f"{path}: {width} x {height} is more than {MAX_PIXELS} pixels, the most that {model.origin or 'this model'} "
+        "takes; predict by a model of the family centres, which reads an image window by window, or crop it"
+    )
+
+
+def _by_tiles(pixels: Pixels, place: str, number: int, total: int, on_progress: OnProgress) -> OnProgress:
+    """Tells of each tile of an opened image, which takes minutes."""
+    if not isinstance(pixels, OpenedImage):
+        return ignore
+
+    def tell(tile: Progress) -> None:
+        share = number - 1 + tile.share
+        on_progress(Progress(f"{place}, tile {tile.done:.0f} of {tile.total:.0f}", share, total))
+        if tile.done == tile.total:
+            on_progress(Progress(f"{place}, writing what was found", share, total))
+
+    return tell
 
 
 def _sha256(image: Path) -> str:

@@ -17,15 +17,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.opened import OpenedImage
 from glioma_hf.instances import Instances
-from glioma_hf.models.base import Segmenter, check_image
+from glioma_hf.models.base import Pixels, Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.tiles import Tile, fitted_tiles
 from glioma_hf.models.vision.config import COARSEST, SHRINK, STRIDE
-from glioma_hf.models.vision.preprocess import Statistics, resized, standardised, statistics_of
+from glioma_hf.models.vision.preprocess import Statistics, Windows, resized, standardised, statistics_of
+from glioma_hf.models.vision.resized import ResizedWindows
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
@@ -63,6 +65,8 @@ class CentreSegmenter(Segmenter):
         cells = segmenter.with_settings(views=1).segment(read_image("cells.tif"))
     """
 
+    reads_windows = True
+
     def __init__(self, network: CentreNetwork | PeftModel, settings: CentreSettings | None = None):
         self.adapted = network if isinstance(network, PeftModel) else None
         self.network = unwrap(network).eval()
@@ -90,20 +94,21 @@ class CentreSegmenter(Segmenter):
             cell_diameter=diameter,
         )
 
-    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`.
 
-        A memory-mapped image is read window by window, unless `scale` isn't 1: what is held of an image of any size is
-        one tile and the masks, run-length encoded.
+        An opened image is read window by window, a memory-mapped one too unless `scale` isn't 1: what is held of an
+        image of any size is one tile and the masks, run-length encoded.
         """
         return Ranked(self.candidates(image, on_progress)).select(self.settings)
 
     @torch.inference_mode()
-    def candidates(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def candidates(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Every mask that passes the thresholds of `settings`, before they are compared with each other."""
-        image = check_image(image)
-        size, scale = image.shape[:2], self.settings.scale
-        view = image if scale == 1 else resized(image, scale)
+        image = image if isinstance(image, OpenedImage) else check_image(image)
+        (height, width), scale = image.shape[:2], self.settings.scale
+        size = height, width
+        view = image if scale == 1 else _resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
         shared, begin = self._shared(), self.network.alignment
@@ -127,7 +132,7 @@ class CentreSegmenter(Segmenter):
         return -(-around // COARSEST) * COARSEST
 
     def _masks_of_tile(
-        self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
+        self, view: Windows, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
     ) -> Iterator[tuple[BoxMask, float, int]]:
         """Masks that pass, their scores, and their classes."""
         settings, config = self.settings, self.network.config
@@ -154,7 +159,7 @@ class CentreSegmenter(Segmenter):
                 if box_mask is not None:
                     yield box_mask, float(score * chance[inside].mean()), kind
 
-    def _pixels(self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics) -> Tensor:
+    def _pixels(self, view: Windows, tile: Tile, sides: tuple[int, int], found: Statistics) -> Tensor:
         """What the network sees of a tile: (1, 1, H, W), beyond the image its median."""
         top, left = SHRINK * tile.top, SHRINK * tile.left
         window = view[top : top + SHRINK * sides[0], left : left + SHRINK * sides[1]]
@@ -199,3 +204,8 @@ def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
         hottest = heat[cells[:, 0], cells[:, 2], cells[:, 1]].topk(MOST_CENTRES).indices
         cells = cells[hottest.sort().values]
     return cells
+
+
+def _resized(image: Pixels, scale: float) -> Windows:
+    """The grey image at another scale."""
+    return ResizedWindows(image, scale) if isinstance(image, OpenedImage) else resized(image, scale)

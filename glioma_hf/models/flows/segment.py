@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
-from glioma_hf.models.base import Segmenter, Settings, check_image
+from glioma_hf.models.base import Pixels, Segmenter, Settings, check_image
 from glioma_hf.models.candidates import merged
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.flows.dynamics import flow_errors, labels_of
@@ -121,12 +121,12 @@ class FlowSegmenter(Segmenter):
             cell_diameter=diameter,
         )
 
-    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first, of which those of one category never overlap; see `Segmenter`."""
         return self.found(self.maps(image, on_progress)).select(self.settings)
 
     @torch.inference_mode()
-    def maps(self, image: np.ndarray, on_progress: OnProgress = ignore) -> np.ndarray:
+    def maps(self, image: Pixels, on_progress: OnProgress = ignore) -> np.ndarray:
         """Flows of each class in turn, then each one's logit of a cell, for each pixel: float32 (3 C, H, W)."""
         image = check_image(image)
         size, settings = image.shape[:2], self.settings

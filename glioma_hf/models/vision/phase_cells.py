@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from glioma_hf.instances import Instances
-from glioma_hf.models.base import Segmenter, Settings, check_image
+from glioma_hf.models.base import Pixels, Segmenter, Settings, check_image
 from glioma_hf.models.device import best_device
 from glioma_hf.models.vision.config import SHRINK
 from glioma_hf.models.vision.phase_features import PhaseFeatures
@@ -59,7 +59,7 @@ class PhaseSegmenter(Segmenter):
             cell_diameter=diameter,
         )
 
-    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`."""
         image = check_image(image)
         settings, size = self.settings, image.shape[:2]

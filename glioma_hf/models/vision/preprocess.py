@@ -1,12 +1,13 @@
 """From any microscope image to what the network sees, the same in training and prediction: grey, half as large.
 
-An image may be a memory-mapped array; it is read window by window, and only its statistics are of the whole.
+An image may be memory-mapped or opened; it is read window by window, and only its statistics are of the whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,6 +21,17 @@ READ_WHOLE = 2**24  # pixels; of larger images the statistics are those of windo
 WINDOWS, WINDOW = 12, 512  # windows along each side, and their side in pixels
 
 
+class Windows(Protocol):
+    """An image of which windows are read: an array, or what stands for one too large to hold."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (H, W, channels)."""
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> np.ndarray:
+        """The pixels in rows and columns."""
+
+
 @dataclass(frozen=True)
 class Statistics:
     """Of an image's grey values, halved in size: the brightest, and median and spread in shares of it."""
@@ -29,7 +41,7 @@ class Statistics:
     spread: float
 
 
-def statistics_of(image: np.ndarray) -> Statistics:
+def statistics_of(image: Windows) -> Statistics:
     """Of an image (H, W) or (H, W, channels); of one over 16 megapixels from 144 windows of it."""
     values = np.concatenate([halved(part).ravel() for part in _parts(image)])
     white = float(values.max(initial=0.0)) or 1.0
@@ -70,10 +82,10 @@ def shrunk(values: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(squares.mean((1, 3), dtype=np.float32))
 
 
-def _parts(image: np.ndarray) -> Iterator[np.ndarray]:
+def _parts(image: Windows) -> Iterator[np.ndarray]:
     height, width = image.shape[:2]
     if height * width <= READ_WHOLE:
-        yield image
+        yield image[:, :]
         return
     for top in np.linspace(0, max(0, height - WINDOW), WINDOWS).astype(int) // SHRINK * SHRINK:
         for left in np.linspace(0, max(0, width - WINDOW), WINDOWS).astype(int) // SHRINK * SHRINK:
