@@ -17,6 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.models.base import LabelledPixels, check_image
@@ -36,17 +37,18 @@ class SeenImage:
 
     grey: Tensor  # (h, w), on the scale that the network's crops are drawn on
     found: Statistics | None  # where drawing asks for them
-    labels: np.ndarray  # int32 (h, w), as the network sees them
-    maps: np.ndarray  # float16 (3, h, w): flow y, flow x, 1 where a cell is
+    labels: np.ndarray  # int32 (h, w), of all classes, as the network sees them
+    maps: np.ndarray  # float16 (3 C, h, w), see `maps_of`
     centres: np.ndarray  # (N, 2), (x, y) as the network sees them
 
 
 class Crops(Dataset):
     """Crops of (image, instances) pairs as the light network sees them; item i is the same in every run with a seed.
 
-    An item, with S the crop's side and s = S / `stride`: `crops` (1, S, S), `flows` (2, s, s), unit vectors or 0 and
-    means of those, and `cells` (s, s), shares of pixels that are a cell's. Raises `InputError` for an image without a
-    cell.
+    An item, with S the crop's side and s = S / `stride`: `crops` (1, S, S), `flows` (2 C, s, s), y and x of each
+    class in turn, unit vectors or 0 and means of those, and `cells` (C, s, s), shares of pixels that are a cell's.
+    Raises `InputError` for an image without a cell, or with one of a class that isn't among `classes` where there are
+    any.
     """
 
     shrink, stride = SHRINK, STRIDE  # see `FlowNetwork`
@@ -59,15 +61,17 @@ class Crops(Dataset):
         side: int = 192,
         priority: Priority = "first",
         seed: int = 0,
+        classes: Sequence[str] = (),
     ):
         self.length, self.augmentation, self.side, self.seed = length, augmentation, side, seed
         self.images = []
         for number, (image, instances) in enumerate(images):
-            labels = seen_labels(label_map(instances, priority), self.shrink)
+            labels = seen_labels(instances.to_label_map(priority), self.shrink)
             if not labels.any():
                 raise InputError(f"training image {number} has no annotated cell; choose another one")
             grey, found = self._seen(check_image(image))
-            self.images.append(SeenImage(grey, found, labels, maps_of(labels), middles_of(labels)))
+            layers = [seen_labels(each.to_label_map(priority), self.shrink) for each in of_classes(instances, classes)]
+            self.images.append(SeenImage(grey, found, labels, maps_of(layers), middles_of(labels)))
 
     def __len__(self) -> int:
         return self.length
@@ -98,9 +102,18 @@ class Crops(Dataset):
         return picture_of(image.grey, image.found, matrix, middle, self.side, self.augmentation, rng)
 
 
-def label_map(instances: Instances, priority: Priority = "first") -> np.ndarray:
-    """int32 (H, W): of the cells that share a pixel the first, or the last, by annotation order."""
-    return instances.to_label_map(priority)
+def of_classes(instances: Instances, classes: Sequence[str]) -> list[Instances]:
+    """The instances of each class; all as one where there are no classes. Raises `InputError` for one of none."""
+    if not classes:
+        return [instances]
+    known = [CATEGORIES.index(name) for name in classes]
+    others = [CATEGORIES[category] for category in instances.categories if category not in known]
+    if others:
+        raise InputError(
+            f"a training image has a {others[0]}, which the network doesn't tell from {', '.join(classes)}; "
+            "leave types out of the recipe, or start from a model that knows it"
+        )
+    return [instances.select(np.flatnonzero(instances.categories == category)) for category in known]
 
 
 def seen_labels(labels: np.ndarray, shrink: int) -> np.ndarray:
@@ -109,9 +122,13 @@ def seen_labels(labels: np.ndarray, shrink: int) -> np.ndarray:
     return np.where(np.bincount(small.ravel())[small] < LEAST, 0, small)
 
 
-def maps_of(labels: np.ndarray) -> np.ndarray:
-    """Flows of a label map, y before x, and 1 where a cell is: float16 (3, h, w)."""
-    return np.concatenate([flows_of(labels), labels[None] > 0]).astype(np.float16)
+def maps_of(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """Of label maps, one a class: y and x of each one's flows in turn, then 1 where each has a cell.
+
+    float16 (3 C, h, w).
+    """
+    flows = [flows_of(labels) for labels in layers]
+    return np.concatenate([*flows, np.stack(layers) > 0]).astype(np.float16)
 
 
 def middles_of(labels: np.ndarray) -> np.ndarray:
@@ -130,18 +147,21 @@ def at(values: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def learned(maps: np.ndarray, points: np.ndarray, matrix: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flows (2, s, s), y before x, and shares of cells (s, s) of a crop, float32, in squares of `stride` pixels.
+    """Flows (2 C, s, s) and shares of cells (C, s, s) of a crop, float32, in squares of `stride` pixels.
 
     Args:
-        maps: (3, h, w) of the image, see `maps_of`.
+        maps: (3 C, h, w) of the image, see `maps_of`.
         points: (S, S, 2), where in it the crop's pixels are, (x, y).
         matrix: see `place_crop`; flows are turned and stretched as the picture is.
     """
     there = at(maps, points).astype(np.float32)
-    turned = np.einsum("ij,jhw->ihw", np.linalg.inv(matrix).astype(np.float32), there[1::-1])[::-1]
-    turned = turned / np.maximum(np.sqrt((turned**2).sum(0)), 1e-6)
-    side = len(turned[0]) // stride
-    return (
-        turned.reshape(2, side, stride, side, stride).mean((2, 4), dtype=np.float32),
-        there[2].reshape(side, stride, side, stride).mean((1, 3), dtype=np.float32),
-    )
+    classes, side = len(maps) // 3, len(points) // stride
+    flows = there[: 2 * classes].reshape(classes, 2, *there.shape[1:])[:, ::-1]
+    flows = np.einsum("ij,cjhw->cihw", np.linalg.inv(matrix).astype(np.float32), flows)[:, ::-1]
+    flows = flows / np.maximum(np.sqrt((flows**2).sum(1, keepdims=True)), 1e-6)
+
+    def shared(values: np.ndarray) -> np.ndarray:
+        means: np.ndarray = values.reshape(-1, side, stride, side, stride).mean((2, 4), dtype=np.float32)
+        return means
+
+    return shared(flows), shared(there[2 * classes :])

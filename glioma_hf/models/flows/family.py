@@ -6,8 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from transformers import set_seed
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
 from glioma_hf.models.device import best_device
@@ -57,6 +60,31 @@ def _built(config: LightConfig | MediarConfig) -> Network:
     return MediarNetwork(config) if isinstance(config, MediarConfig) else FlowNetwork(config)
 
 
+def with_types(network: Network, images: Sequence[LabelledPixels]) -> Network:
+    """A network that tells the categories of images apart: itself where it does, else with a label map for each.
+
+    What was of all cells is of each class then. Raises `InputError` where there is one category alone.
+    """
+    if network.config.classes:
+        return network
+    present = np.unique(np.concatenate([instances.categories for _, instances in images])).tolist()
+    if len(present) < 2:
+        raise InputError(
+            f"the training images have objects of one category alone ({CATEGORIES[present[0]]}); leave types out of "
+            "the recipe, or train with --task all"
+        )
+    classes = tuple(CATEGORIES[category] for category in present)
+    typed = _built(network.config.model_copy(update={"classes": classes}))
+    known, tensors = network.state_dict(), typed.state_dict()
+    for name, old in known.items():
+        if old.shape != tensors[name].shape:  # of the heads, the last layer
+            tensors[name] = torch.cat([old] * len(classes))
+        else:
+            tensors[name] = old
+    typed.load_state_dict(tensors)
+    return typed.eval()
+
+
 def folder_of(base: str) -> Path:
     """Where a trained base lies. Raises `InputError` if nowhere."""
     if not Path(base).is_dir():
@@ -87,6 +115,7 @@ def load(base: str, folder: Path | None) -> FlowSegmenter:
 def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: FlowsRecipe, run: Run) -> FlowSegmenter:
     """A network trained on images; it knows how large their cells are, and has the thresholds of a trained base."""
     network = new_network(base, recipe.network, recipe.seed)
+    network = with_types(network, images) if recipe.types else network
     kept = None if base in (IMAGENET, RANDOM) else ModelFolder(folder_of(base)).settings()
     trained = train(network, images, recipe, run, base != RANDOM, lambda network: FlowSegmenter([network]))
     settings = kept or usual_settings(network)

@@ -52,14 +52,14 @@ class MediarNetwork(nn.Module):
             if name.endswith(EXACT):
                 module.eps = 1e-6
         self.decoder = Decoder(MIT[config.encoder][1], config.widths, config.attention)
-        self.cellprob_head = _head(config.widths[-1], 1)
-        self.gradflow_head = _head(config.widths[-1], 2)
+        self.cellprob_head = _head(config.widths[-1], config.maps)
+        self.gradflow_head = _head(config.widths[-1], 2 * config.maps)
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
-        """Of images (B, 1 or 3, H, W), sides multiples of 32: `flows` (B, 2, H, W) and `cells` (B, H, W), float32."""
+        """Of images (B, 1 or 3, H, W), sides multiples of 32: `flows` (B, 2 C, H, W) and `cells` (B, C, H, W)."""
         seen = self.encoder(crops.expand(-1, 3, -1, -1), output_hidden_states=True).hidden_states
         x = self.decoder(seen)
-        return {"flows": self.gradflow_head(x).float(), "cells": self.cellprob_head(x)[:, 0].float()}
+        return {"flows": self.gradflow_head(x).float(), "cells": self.cellprob_head(x).float()}
 
     def look(self, image: np.ndarray) -> Scaled:
         """How windows of an image are given to the network."""

@@ -27,14 +27,17 @@ class FlowNetwork(Trunk):
     def __init__(self, config: LightConfig, encoder: Any = None):
         super().__init__(config, encoder)
         channels = self.widths[-1]
-        self.flows = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, 2, 1))
-        self.cells = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, 1, 1))
+        self.flows = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, 2 * config.maps, 1))
+        self.cells = nn.Sequential(mixed(channels, channels), nn.Conv2d(channels, config.maps, 1))
 
     def look(self, image: np.ndarray) -> Standardised:
         """How windows of an image are given to the network."""
         return standard(image)
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
-        """Maps of images (B, 1, H, W), sides multiples of 32: `flows` (B, 2, h, w) and `cells` (B, h, w), float32."""
+        """Maps of images (B, 1, H, W), sides multiples of 32, float32.
+
+        Returns `flows` (B, 2 C, h, w), y and x of each class in turn, and `cells` (B, C, h, w), logits.
+        """
         x = self.levels(crops)[-1]
-        return {"flows": self.flows(x).float(), "cells": self.cells(x)[:, 0].float()}
+        return {"flows": self.flows(x).float(), "cells": self.cells(x).float()}

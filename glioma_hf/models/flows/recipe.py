@@ -31,16 +31,27 @@ Encoder = Literal[
 ]
 
 
-class LightConfig(TrunkConfig):
+class ClassesConfig(BaseModel):
+    """What a network tells apart, by a label map each; of one class alone it says what it was taught as cells."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classes: tuple[Literal["cell", "cell_a", "cell_b", "soma", "nucleus"], ...] = ()  # told apart; none: all are one
+
+    @property
+    def maps(self) -> int:
+        """Label maps: one a class."""
+        return max(1, len(self.classes))
+
+
+class LightConfig(ClassesConfig, TrunkConfig):
     """A network as `centres` has it, with heads for flows; kept as `config.json` beside its weights."""
 
     decoder: Literal["light"] = "light"
 
 
-class MediarConfig(BaseModel):
+class MediarConfig(ClassesConfig):
     """MediarFormer's network; kept as `config.json` beside its weights."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     decoder: Literal["manet"]
     encoder: Encoder = "nvidia/mit-b5"
@@ -83,6 +94,9 @@ class FlowsRecipe(TrainerRecipe):
 
     network: NetworkConfig | None = None  # None: as the base's, or the light one where the base is only an encoder
     augmentation: Augmentation | MediarAugmentation = Augmentation()  # of the light network, or of MediarFormer's
+    # Whether the categories of the training images, if there are several, get a label map each; a base that tells some
+    # apart goes on with those.
+    types: bool = False
     max_steps: int = Field(850, ge=1, le=10**7)
     epochs: int = Field(0, ge=0, le=10**6)  # over the images, in place of max_steps; 0: so many steps
     batch: int = Field(6, ge=1, le=4096)

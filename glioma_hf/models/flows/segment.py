@@ -14,9 +14,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.models.base import Pixels, Segmenter, Settings, check_image
+from glioma_hf.models.candidates import merged
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.flows.dynamics import flow_errors, labels_of
 from glioma_hf.models.flows.manet import MediarNetwork
@@ -56,18 +58,17 @@ class Found:
     """Cells made of flows, best score first, before `FlowSettings` choose among them.
 
     Attributes:
-        candidates: with scores; none overlap.
+        candidates: with scores; none of one category overlap.
         errors: (K,), of their flows.
     """
 
-    def __init__(self, labels: np.ndarray, chances: np.ndarray, flows: np.ndarray):
-        cells = Instances.from_label_map(labels)
-        sums = np.bincount(labels.ravel(), chances.ravel())[cells.ids]
-        scores = np.clip(sums / np.maximum(cells.areas, 1), 0, 1)
-        order = np.argsort(-scores, kind="stable")
-        self.errors = flow_errors(labels, flows)[cells.ids[order] - 1]
+    def __init__(self, parts: Sequence[tuple[Instances, np.ndarray]]):
+        cells = merged([part for part, _ in parts])
+        assert cells.scores is not None
+        order = np.argsort(-cells.scores, kind="stable")
         rles = [cells.rles[i] for i in order]
-        self.candidates = Instances.from_rles(rles, cells.size, scores=scores[order])
+        self.candidates = Instances.from_rles(rles, cells.size, cells.categories[order], cells.scores[order])
+        self.errors = np.concatenate([errors for _, errors in parts])[order]
 
     def kept(self, settings: FlowSettings) -> np.ndarray:
         """Which cells remain, in order of rank: their places, (K,)."""
@@ -80,7 +81,7 @@ class Found:
     def select(self, settings: FlowSettings) -> Instances:
         """The cells that remain, best score first; their ids are their ranks."""
         best = self.candidates.select(self.kept(settings))
-        return Instances.from_rles(best.rles, best.size, scores=best.scores)
+        return Instances.from_rles(best.rles, best.size, best.categories, best.scores)
 
 
 class FlowSegmenter(Segmenter):
@@ -93,8 +94,8 @@ class FlowSegmenter(Segmenter):
 
     def __init__(self, networks: Sequence[FlowNetwork | MediarNetwork], settings: FlowSettings | None = None):
         self.networks = [network.eval() for network in networks]
-        if len({network.config.decoder for network in networks}) > 1:
-            raise InputError("networks of different decoders see images differently; ask those of one together")
+        if len({(network.config.decoder, network.config.classes) for network in networks}) > 1:
+            raise InputError("only networks of one decoder, which tell the same classes apart, are asked together")
         self.settings = settings or usual_settings(self.networks[0])
         self.device = next(self.networks[0].parameters()).device
         self.fast = has_fast_bfloat16(self.device)
@@ -121,12 +122,12 @@ class FlowSegmenter(Segmenter):
         )
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
-        """Instances of an image, best score first, which never overlap; see `Segmenter`."""
+        """Instances of an image, best score first, of which those of one category never overlap; see `Segmenter`."""
         return self.found(self.maps(image, on_progress)).select(self.settings)
 
     @torch.inference_mode()
     def maps(self, image: Pixels, on_progress: OnProgress = ignore) -> np.ndarray:
-        """Flows and the logit of a cell for each pixel: float32 (3, H, W)."""
+        """Flows of each class in turn, then each one's logit of a cell, for each pixel: float32 (3 C, H, W)."""
         image = check_image(image)
         size, settings = image.shape[:2], self.settings
         view = image if settings.scale == 1 else resized(image, settings.scale)
@@ -137,7 +138,7 @@ class FlowSegmenter(Segmenter):
         shared = min(round(settings.tile * settings.tile_overlap / COARSEST) * COARSEST, settings.tile - COARSEST)
         tiles, sides = fitted_tiles(seen, max(settings.tile, shared + begin), shared, COARSEST, begin)
         bottom, right = max(tile.top for tile in tiles) + sides[0], max(tile.left for tile in tiles) + sides[1]
-        total = torch.zeros(3, bottom // stride, right // stride, device=self.device)
+        total = torch.zeros(3 * network.config.maps, bottom // stride, right // stride, device=self.device)
         weights, weight = torch.zeros_like(total[0]), _bell(sides, stride, len(tiles) > 1).to(self.device)
         for done, tile in enumerate(tiles, start=1):
             top, left = shrink * tile.top, shrink * tile.left
@@ -152,24 +153,33 @@ class FlowSegmenter(Segmenter):
         return _enlarged(total / weights, shrink * stride / settings.scale, size)
 
     def found(self, maps: np.ndarray) -> Found:
-        """Cells that maps (3, H, W) make at the chance from which a pixel is a cell's."""
-        settings = self.settings
+        """Cells that maps (3 C, H, W) make at the chance from which a pixel is a cell's."""
+        settings, classes = self.settings, self.networks[0].config.classes
         with np.errstate(divide="ignore"):
             threshold = float(np.log(settings.cell_thresh) - np.log1p(-settings.cell_thresh))
-        labels = labels_of(maps[:2], maps[2], threshold, settings.steps)
-        return Found(labels, 1 / (1 + np.exp(-maps[2].clip(-80, 80))), maps[:2])
+        parts = []
+        for number, name in enumerate(classes or [CATEGORIES[0]]):
+            flows, logits = maps[2 * number : 2 * number + 2], maps[len(maps) // 3 * 2 + number]
+            labels = labels_of(flows, logits, threshold, settings.steps)
+            cells = Instances.from_label_map(labels)
+            chances = 1 / (1 + np.exp(-logits.clip(-80, 80)))
+            scores = np.bincount(labels.ravel(), chances.ravel())[cells.ids] / np.maximum(cells.areas, 1)
+            categories = np.full(len(cells), CATEGORIES.index(name))
+            part = Instances.from_rles(cells.rles, cells.size, categories, np.clip(scores, 0, 1))
+            parts.append((part, flow_errors(labels, flows)[cells.ids - 1]))
+        return Found(parts)
 
     def _look(self, pixels: Tensor) -> Tensor:
-        """The maps of a window (1, 1, H, W), as all networks and views have them in the mean: (3, h, w)."""
+        """The maps of a window (1, 1, H, W), as all networks and views have them in the mean: (3 C, h, w)."""
         looks = []
         for network in self.networks:
             for axes in MIRRORED[self.settings.views]:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
                     seen = network(pixels.flip(axes))
-                maps = torch.cat([seen["flows"][0], seen["cells"]]).flip(axes)
+                flows = seen["flows"][0].flip(axes)
                 for axis in axes:  # what flowed down now flows up
-                    maps[axis + 2] *= -1
-                looks.append(maps)
+                    flows[axis + 2 :: 2] *= -1
+                looks.append(torch.cat([flows, seen["cells"][0].flip(axes)]))
         return torch.stack(looks).mean(0)
 
 
@@ -182,7 +192,7 @@ def _bell(sides: tuple[int, int], stride: int, several: bool) -> Tensor:
 
 
 def _enlarged(maps: Tensor, factor: float, size: tuple[int, int]) -> np.ndarray:
-    """Maps of an image, whose cells are `factor` pixels wide, pixel by pixel: (3, H, W)."""
+    """Maps of an image, whose cells are `factor` pixels wide, pixel by pixel: (3 C, H, W)."""
     sides = [max(1, round(side * factor)) for side in maps.shape[1:]]
     large = F.interpolate(maps[None], sides, mode="bilinear", align_corners=False)[0, :, : size[0], : size[1]]
     missing = (0, size[1] - large.shape[2], 0, size[0] - large.shape[1])

@@ -54,6 +54,7 @@ def train(
         recipe.crop,
         recipe.priority,
         recipe.seed,
+        network.config.classes,
     )
     if pretrained and isinstance(network, FlowNetwork):
         network.encoder.freeze(recipe.frozen_blocks)

@@ -22,6 +22,8 @@ def tune(
 ) -> tuple[FlowSegmenter, float]:
     """The segmenter with the settings of the highest AP at IoU 0.5, pooled over validation images, and that AP.
 
+    Where it tells classes apart, a cell of the wrong one is none.
+
     Maps are made once per image, cells once per image and chance; only their selection is tried again.
     """
     references = [scored_objects(instances) for _, instances in images]
@@ -29,6 +31,7 @@ def tune(
     for number, (image, _) in enumerate(images, start=1):
         maps.append(segmenter.maps(image))
         on_progress(Progress(f"validation image {number} of {len(images)}", number, len(images)))
+    typed = segmenter.networks[0].config.maps > 1
     rated: list[tuple[float, FlowSettings]] = []
     for chance in CELL_THRESHS:
         at = segmenter.with_settings(cell_thresh=chance)
@@ -38,6 +41,6 @@ def tune(
             )
             for error, score, area in product(FLOW_THRESHS, SCORE_THRESHS, AREAS)
         ]
-        rated += rate([at.found(each) for each in maps], references, choices)
+        rated += rate([at.found(each) for each in maps], references, choices, typed=typed)
     best, settings = middle_of_best(rated)
     return segmenter.with_settings(**settings.model_dump()), best
