@@ -68,7 +68,7 @@ class PhaseSegmenter(Segmenter):
         on_progress(Progress(done=1, total=1))
         return cells
 
-    def maps(self, image: np.ndarray) -> np.ndarray:
+    def maps(self, image: Pixels) -> np.ndarray:
         """The chances of a cell and of an edge at each pixel of an image: float32 (2, H, W)."""
         image = check_image(image)
         view = image if self.settings.scale == 1 else resized(image, self.settings.scale)
