@@ -141,7 +141,7 @@ def _tex(text: str) -> str:
 
 
 def overlap_table(group: Group) -> Iterator[tuple[Line, list[tuple[str, float, float, float]]]]:
-    """Of each line the references by how much others cover them: limits in words, number, recall, mean IoU; none where none does."""
+    """Of each line the references by how much others cover them, if any do: limits in words, number, recall, IoU."""
     for line in group.ours:
         found = []
         for name in line.values:
