@@ -13,7 +13,7 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -78,8 +78,8 @@ class Workers:
         """Whether all is done in this process, one piece after the other."""
         return self.jobs == 1 and self.scheduler is None
 
-    def run(self, work: Work, pieces: Sequence[Any], shared: Any = None) -> Iterator[Outcome]:
-        """Outcomes of all pieces as they come, in any order; in theirs where this process is alone.
+    def run(self, work: Work, pieces: Iterable[Any], shared: Any = None) -> Iterator[Outcome]:
+        """Outcomes of all pieces, in any order; where this process is alone in theirs, each when it is asked for.
 
         Args:
             work: given `shared` and a piece; where it isn't alone, both and the result are pickled.
@@ -90,7 +90,9 @@ class Workers:
         if self.alone:
             for position, piece in enumerate(pieces):
                 yield Outcome(position, *_attempt(work, shared, piece))
-        elif pieces and self.scheduler is not None:
+            return
+        pieces = list(pieces)
+        if pieces and self.scheduler is not None:
             yield from self._by_dask(work, pieces, pickle.dumps(shared))
         elif pieces:
             with self, tempfile.TemporaryDirectory(prefix="glioma-hf-") as folder:

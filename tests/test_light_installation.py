@@ -56,6 +56,7 @@ def test_every_module_of_data_and_metric_loads():
         (["quickstart", "--out", "{tmp}/out"], "models"),
         (["train", "--data", "{folder}", "--out", "{tmp}/out"], "models"),
         (["predict", "{tmp}/cells.png", "--out", "{tmp}/out"], "models"),
+        (["benchmark", "t98g", "--out", "{tmp}/out"], "models"),
         (["data", "stats", "{folder}", "--out", "{tmp}/out"], "plots"),
         (["demo"], "demo"),
     ],

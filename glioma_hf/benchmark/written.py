@@ -141,7 +141,7 @@ def _tex(text: str) -> str:
 
 
 def overlap_table(group: Group) -> Iterator[tuple[Line, list[tuple[str, float, float, float]]]]:
-    """Of each line the references by how much others cover them: limits in words, number, recall, mean IoU."""
+    """Of each line the references by how much others cover them, if any do: limits in words, number, recall, IoU."""
     for line in group.ours:
         found = []
         for name in line.values:
@@ -150,5 +150,5 @@ def overlap_table(group: Group) -> Iterator[tuple[Line, list[tuple[str, float, f
                 end = f"covered_{match[1]}_{match[2]}"
                 told = f"{match[1]} to {match[2]} %"
                 found.append((told, line.values[name], line.values[f"recall_{end}"], line.values[f"miou_{end}"]))
-        if found:
+        if any(number for _, number, _, _ in found[1:]):
             yield line, found

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from glioma_hf.cli.console import quiet_libraries, say, tell
+from glioma_hf.cli.console import JOBS_HELP, SCHEDULER_HELP, quiet_libraries, say, tell
 from glioma_hf.progress import to_lines
 
 MODEL_HELP = (
@@ -120,8 +120,11 @@ def predict(
     boxes: Annotated[bool | None, typer.Option("--boxes", help=BOXES_HELP)] = None,
     diameter: Annotated[float | None, typer.Option(min=2, help="Pixels across a cell, about.")] = None,
     pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help=JOBS_HELP)] = 1,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
 ) -> None:
     """Instances of images: COCO results, shapes, overlay, label map and ImageJ regions for each."""
+    from glioma_hf.executor import Workers
     from glioma_hf.models import load_segmenter
     from glioma_hf.workflows.prediction import find_images
     from glioma_hf.workflows.prediction import predict as run
@@ -131,7 +134,7 @@ def predict(
     segmenter = load_segmenter(
         model, adapter, thresholds, diameter, **_given(prompts=prompts, finder=finder, prompt_boxes=boxes)
     )
-    predicted = run(paths, out, segmenter, pixel_size, to_lines(say))
+    predicted = run(paths, out, segmenter, pixel_size, to_lines(say), workers=Workers(jobs, scheduler))
     if predicted is not None:  # one process of several tells
         tell(f"{predicted.cells} cells in {predicted.images} images; see {out}")
 

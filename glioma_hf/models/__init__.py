@@ -17,6 +17,7 @@ FAMILIES = {
     "sam": "glioma_hf.models.sam.family",
     "centres": "glioma_hf.models.centres.family",
     "flows": "glioma_hf.models.flows.family",
+    "deepsea": "glioma_hf.models.outside.deepsea",
 }
 EMBEDDED = "embedded"  # the model that comes with the package
 

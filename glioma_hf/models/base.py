@@ -9,6 +9,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -143,6 +144,10 @@ class Run:
     validate: Callable[[Any], float] | None = None
     workers: int = 1
     tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        if current_process().daemon:  # such as a worker of Dask below its nanny: it may have no processes of its own
+            object.__setattr__(self, "workers", 0)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_shipped_tables_are_read():
         assert table.models
         assert set(table.data) == {scored.data for scored in table.score}
     assert read_table("table4").modes == ["flattened"]
-    assert len(list(read_table("table2").cells())) == 5 * 6
+    assert len(list(read_table("table2").cells())) == 5 * 7
 
 
 @pytest.mark.parametrize(

@@ -302,3 +302,13 @@ def test_the_table_itself_is_quick(folder, tmp_path):
 def test_a_place_that_holds_something_else_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"is read itself|was written as"):
         benchmark(asked(folder), folder)
+
+
+def test_a_daemon_has_no_processes_of_its_own(monkeypatch):
+    """Such as a worker of Dask below its nanny, where a table's models may be trained."""
+    from glioma_hf.models import base
+
+    assert base.Run().workers == 1
+    monkeypatch.setattr(base, "current_process", lambda: type("Process", (), {"daemon": True}))
+    assert base.Run().workers == 0
+    assert base.Run(workers=4).workers == 0

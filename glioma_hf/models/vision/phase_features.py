@@ -60,10 +60,10 @@ class PhaseFeatures(nn.Module):
 
     @torch.no_grad()
     def cells(self, grey: Tensor) -> Tensor:
-        """Logits of what DeepSea itself says, cell or not, of (B, 1, H, W): (B, H, W)."""
+        """Logits of what DeepSea itself says, cell or not and edge or not, of (B, 1, H, W): (B, 2, H, W)."""
         size, fine, _, _ = self._seen(grey)
-        said = self.out(fine)[:, :2]
-        return _resized(said[:, 1:] - said[:, :1], size)[:, 0, : grey.shape[-2], : grey.shape[-1]]
+        said = self.out(fine)
+        return _resized(said[:, 1::2] - said[:, ::2], size)[..., : grey.shape[-2], : grey.shape[-1]]
 
     def _seen(self, grey: Tensor) -> tuple[tuple[int, int], Tensor, Tensor, Tensor]:
         """The size to which the input is filled up, and the maps of its finest, middle and coarsest scale."""

@@ -47,7 +47,7 @@ def write_table(folder: Path, table: Table, cells: Sequence[MadeCell], on_progre
     page = environment.get_template("table.html").render(
         table=table,
         groups=groups,
-        panels=[panels.get((group.data_set, group.split, group.task), []) for group in groups],
+        panels=[panels.pop((group.data_set, group.split, group.task), []) for group in groups],  # once, not by mode
         score_names=score_names,
         cell_text=cell_text,
         name_of=name_of,
