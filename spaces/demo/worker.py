@@ -28,7 +28,7 @@ TICK = 0.05  # seconds from one look at a process to the next
 GRACE = 5.0  # seconds in which a job that was given up has to end by itself
 START = 180.0  # seconds in which a new process has to be ready
 IDLE = 0.5  # seconds after which whoever awaits a job is told that there is no news
-ELSEWHERE = "give less, or use glioma-hf on a computer of your own"
+ELSEWHERE = "give a smaller image, or use this page on a computer of your own"
 
 
 @dataclass(frozen=True)
