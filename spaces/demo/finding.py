@@ -17,7 +17,7 @@ import modelling
 from batch import Entry
 from offices import forget, modellers, new_folder, read, readers, run
 from outlines import checked
-from telling import bad, good, sentence
+from telling import bad, good, hidden, sentence, shown
 from turns import TURNS, LineFull
 from work import Model, choose_model, default, gpu
 
@@ -30,7 +30,7 @@ def strip_of(batch: str | None, running: str = "") -> dict[str, Any] | None:
     there = batches.entries(batch) if batch else []
     if len(there) < 2:
         return None
-    shown = batches.looked_at(batch or "").key
+    here = batches.looked_at(batch or "").key
     images = []
     for one in there:
         thumb = one.folder / cells.THUMBNAIL
@@ -45,7 +45,7 @@ def strip_of(batch: str | None, running: str = "") -> dict[str, Any] | None:
                 "error": one.facts.error,
             }
         )
-    return {"images": images, "shown": shown}
+    return {"images": images, "shown": here}
 
 
 def viewed(entry: Entry, picture: bool = True) -> Any:
@@ -65,20 +65,20 @@ def downloads(ui: Any, batch: str, entry: Entry) -> dict:
     written, lost = read(files.write_files, str(entry.folder), stem, asdict(entry.facts))
     told = f"A label map can't hold overlaps: in this one {lost} cells lose over a fifth of their area to others."
     return {
-        ui.downloads: gr.update(value=written, visible=True),
+        ui.downloads: shown(written),
         ui.note: good(f"{told} The COCO, QuPath and ImageJ files keep all cells whole.") if lost else "",
         ui.to_teach: gr.update(visible=True),
-        ui.zipped: gr.update(value=None, visible=False),  # it is of what was there before
+        ui.zipped: hidden(),  # it is of what was there before
     }
 
 
 def nothing_to_take(ui: Any) -> dict:
     """The page without downloads."""
     return {
-        ui.downloads: gr.update(value=None, visible=False),
+        ui.downloads: hidden(),
         ui.note: "",
         ui.to_teach: gr.update(visible=False),
-        ui.zipped: gr.update(value=None, visible=False),
+        ui.zipped: hidden(),
     }
 
 
@@ -216,7 +216,7 @@ def zip_all(ui: Any, batch: str | None) -> Iterator[dict]:
     for kind, what in run(readers, files.write_all, jobs, target, seconds=600):
         if kind == "told":
             yield {ui.status: good(f"{what.message.capitalize()} …")}
-    yield {ui.status: f"All {len(jobs)} images are in the zip.", ui.zipped: gr.update(value=target, visible=True)}
+    yield {ui.status: f"All {len(jobs)} images are in the zip.", ui.zipped: shown(target)}
 
 
 def api(image: str, score_threshold: float = 0.0) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import gradio as gr
 import pandas as pd
 import scoring
 from offices import forget, new_folder, read
-from telling import bind, good, status
+from telling import bind, good, hidden, shown, status
 from viewer import viewer
 
 from glioma_hf import InputError
@@ -22,7 +22,13 @@ EMPTY = (
 
 def look_over(ui: Any, references: str | None, predictions: str | None) -> dict:
     """Say how a pair of files fits, before it is scored; what an earlier pair gave is cleared."""
-    nothing = {ui.state: None, ui.scores: None, ui.plot: None, ui.viewer: None, ui.choice: gr.update(visible=False)}
+    nothing = {
+        ui.state: None,
+        ui.scores: hidden(),
+        ui.plot: hidden(),
+        ui.viewer: None,
+        ui.choice: gr.update(visible=False),
+    }
     if not references or not predictions:
         missing = "references" if predictions else "predictions" if references else ""
         return {**nothing, ui.status: f"Now give the {missing}." if missing else ""}
@@ -45,7 +51,7 @@ def score(
     try:
         scored = read(scoring.score, references, predictions, bool(flattened), folder, silent=60)
         state = {"folder": folder, "names": scored["names"]}
-        shown = read(scoring.show_outcomes, folder, 0, image)
+        seen = read(scoring.show_outcomes, folder, 0, image)
     except BaseException:
         forget(folder)
         raise
@@ -53,10 +59,10 @@ def score(
     choice = gr.update(choices=state["names"], value=state["names"][0], visible=len(state["names"]) > 1)
     return {
         ui.state: state,
-        ui.scores: pd.DataFrame(scored["table"]),
-        ui.plot: points,
+        ui.scores: shown(pd.DataFrame(scored["table"])),
+        ui.plot: shown(points),
         ui.choice: choice,
-        ui.viewer: shown,
+        ui.viewer: seen,
         ui.status: paragraphs(scored["told"]),
     }
 
@@ -88,10 +94,16 @@ def tab() -> None:
             ui.status = status("score-status")
             ui.choice = gr.Dropdown([], label="Image", visible=False, elem_id="score-choice")
         with gr.Column(scale=3, min_width=320):
-            ui.scores = gr.Dataframe(label="Scores", interactive=False, elem_id="score-table")
+            ui.scores = gr.Dataframe(label="Scores", interactive=False, visible=False, elem_id="score-table")
             ui.viewer = viewer("score-viewer", EMPTY)
             ui.plot = gr.LinePlot(
-                x="IoU threshold", y="AP", y_lim=[0, 1], title="AP by IoU threshold", height=220, elem_id="score-curve"
+                x="IoU threshold",
+                y="AP",
+                y_lim=[0, 1],
+                title="AP by IoU threshold",
+                height=220,
+                visible=False,
+                elem_id="score-curve",
             )
     private = {"api_visibility": "private", "show_progress": "hidden"}
     outputs = [ui.state, ui.scores, ui.plot, ui.choice, ui.viewer, ui.status]
@@ -99,6 +111,6 @@ def tab() -> None:
     given = [event for part in pair for event in (part.upload, part.clear)]
     gr.on(given, bind(look_over, ui), pair, outputs, trigger_mode="always_last", **private)
     button.click(bind(score, ui), [*pair, ui.flattened, ui.image, ui.state], outputs, **private)
-    shown = [ui.viewer, ui.status]
-    ui.choice.input(bind(view, ui), [ui.state, ui.choice, ui.image], shown, trigger_mode="always_last", **private)
-    ui.image.upload(bind(view, ui), [ui.state, ui.choice, ui.image], shown, **private)
+    viewed = [ui.viewer, ui.status]
+    ui.choice.input(bind(view, ui), [ui.state, ui.choice, ui.image], viewed, trigger_mode="always_last", **private)
+    ui.image.upload(bind(view, ui), [ui.state, ui.choice, ui.image], viewed, **private)

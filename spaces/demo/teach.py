@@ -16,7 +16,7 @@ import reading
 from offices import forget, modellers, new_folder, read, run
 from outlines import check_drawn, checked
 from samples import SAMPLES
-from telling import bad, bind, good, status
+from telling import bad, bind, good, hidden, shown, status
 from turns import TURNS
 from viewer import viewer
 from work import default, gpu
@@ -38,7 +38,7 @@ def forget_kept(kept: dict | None) -> None:
 
 def nothing(ui: Any) -> dict:
     """The tab without a lesson."""
-    return {ui.lesson: None, ui.viewer: None, ui.status: "", ui.plot: None, ui.before_after: ""}
+    return {ui.lesson: None, ui.viewer: None, ui.status: "", ui.plot: hidden(), ui.before_after: ""}
 
 
 def open_image(ui: Any, upload: str | None, sample_name: str | None, lesson: dict | None) -> Iterator[dict]:
@@ -49,7 +49,7 @@ def open_image(ui: Any, upload: str | None, sample_name: str | None, lesson: dic
         return
     folder = str(new_folder())
     try:
-        shown, known = read(reading.open_lesson, upload, sample_name, folder)
+        seen, known = read(reading.open_lesson, upload, sample_name, folder)
     except BaseException:
         forget(folder)
         raise
@@ -57,7 +57,7 @@ def open_image(ui: Any, upload: str | None, sample_name: str | None, lesson: dic
     name = Path(upload).name if upload else sample_name
     yield {
         ui.lesson: {"folder": folder, "given": known, "drawn": [], "name": name},
-        ui.viewer: shown,
+        ui.viewer: seen,
         ui.status: good(told),
     }
 
@@ -69,7 +69,7 @@ def open_from_segment(ui: Any, batch: str | None, lesson: dict | None) -> dict:
         raise InputError("Find the cells of an image and correct them first; then teach from them.")
     folder = str(new_folder())
     try:
-        shown, number = read(reading.lesson_from, str(entry.folder), entry.facts.threshold, folder)
+        seen, number = read(reading.lesson_from, str(entry.folder), entry.facts.threshold, folder)
     except BaseException:
         forget(folder)
         raise
@@ -79,7 +79,7 @@ def open_from_segment(ui: Any, batch: str | None, lesson: dict | None) -> dict:
     return {
         **nothing(ui),
         ui.lesson: {"folder": folder, "given": True, "drawn": [], "name": name},
-        ui.viewer: shown,
+        ui.viewer: seen,
         ui.status: good(told + "Now press **Teach**."),
         ui.tabs: gr.Tabs(selected="teach"),
     }
@@ -89,10 +89,10 @@ def add_outlines(ui: Any, lesson: dict | None, path: str | None) -> dict:
     """Take the outlines of an uploaded file in place of those given before."""
     if lesson is None or not path:
         raise InputError("Open the image first, then give its outlines.")
-    shown, number = read(reading.add_outlines, path, lesson["folder"])
+    seen, number = read(reading.add_outlines, path, lesson["folder"])
     return {
         ui.lesson: {**lesson, "given": True, "drawn": []},
-        ui.viewer: shown,
+        ui.viewer: seen,
         ui.status: good(f"{number} outlines read. Now press **Teach**."),
     }
 
@@ -126,23 +126,23 @@ def teach_model(ui: Any, lesson: dict | None, steps: int, taught: dict | None) -
                 elif kind == "idle":
                     yield {ui.status: gr.skip()}
                 elif news.loss is None:
-                    yield {ui.status: good(f"{news.message.capitalize()} …"), ui.plot: curve(losses)}
+                    yield {ui.status: good(f"{news.message.capitalize()} …"), ui.plot: shown(curve(losses))}
                 else:
                     step, of, loss = round(news.done), round(news.total), news.loss
                     losses.append((step, loss))
                     left = (time.perf_counter() - started) / step * (of - step)
                     if step % 2 == 0 or step == of:
                         said = f"Step {step} of {of}, loss {loss:.3f}, about {left:.0f} s left"
-                        yield {ui.status: said, ui.plot: curve(losses)}
+                        yield {ui.status: said, ui.plot: shown(curve(losses))}
     finally:
         if told is None:
             forget(folder)
     forget_kept(taught)
     yield {
         ui.status: good(said_of(told, time.perf_counter() - started)),
-        ui.plot: curve(losses),
+        ui.plot: shown(curve(losses)),
         ui.before_after: beside(told),
-        ui.adapter: str(Path(folder) / "adapter.zip"),
+        ui.adapter: shown(str(Path(folder) / "adapter.zip")),
         ui.taught: {"adapter": folder, "folder": folder, "base": base, "words": words, "name": lesson["name"]},
         ui.cancel: gr.update(interactive=False),
         ui.button: gr.update(interactive=True),
@@ -202,16 +202,16 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
             outlines = gr.File(
                 label="Its outlines: COCO or ImageJ", type="filepath", height=140, elem_id="teach-outlines"
             )
-            steps = gr.Slider(10, MOST_STEPS, value=80, step=10, label="Steps (80 take minutes on two cores)")
+            steps = gr.Slider(10, MOST_STEPS, value=80, step=10, label="Steps of learning")
             with gr.Row():
                 ui.button = gr.Button("Teach", variant="primary", elem_id="teach-run", min_width=110)
                 ui.cancel = gr.Button("Cancel", elem_id="teach-cancel", min_width=90, interactive=False)
             ui.status = status("teach-status")
-            ui.adapter = gr.File(label="What was taught", interactive=False, elem_id="teach-adapter")
+            ui.adapter = gr.File(label="What was taught", interactive=False, visible=False, elem_id="teach-adapter")
         with gr.Column(scale=3, min_width=320):
             ui.viewer = viewer("teach-viewer", EMPTY)
             ui.before_after = gr.HTML("", elem_id="teach-before-after", apply_default_css=False)
-            ui.plot = gr.LinePlot(x="step", y="loss", title="Loss", height=200, elem_id="teach-loss")
+            ui.plot = gr.LinePlot(x="step", y="loss", title="Loss", height=200, visible=False, elem_id="teach-loss")
     private = {"api_visibility": "private", "show_progress": "hidden"}
     opened = [ui.lesson, ui.viewer, ui.status, ui.plot, ui.before_after]
     nobody = gr.State(None)

@@ -35,6 +35,16 @@ def status(elem_id: str, value: str = "") -> gr.HTML:
     )
 
 
+def shown(value: Any) -> dict:
+    """A component that is there once it has something to show."""
+    return gr.update(value=value, visible=True)
+
+
+def hidden() -> dict:
+    """A component that isn't there, since it has nothing to show."""
+    return gr.update(value=None, visible=False)
+
+
 def good(text: str) -> str:
     """A sentence for a status; `**words**` are strong."""
     return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text, quote=False))

@@ -40,12 +40,14 @@ class Bounds:
         seconds: in all.
         silent: seconds without a word of progress.
         answer: bytes of what it returns.
+        rest: megabytes that its process may hold afterwards; another takes its place where it holds more.
     """
 
     megabytes: int
     seconds: float
     silent: float
     answer: int = 32 * 2**20
+    rest: int = 1024
 
 
 class Exceeded(InputError):
@@ -189,7 +191,7 @@ class Workers:
             process.kill()
             raise
         finally:
-            if process.megabytes() > bounds.megabytes / 2:  # what a job left behind is not to be the next one's
+            if process.megabytes() > bounds.rest:  # what a job left behind is not to be the next one's
                 process.kill()
             self._free.put(self._living(process))
 

@@ -160,7 +160,7 @@ export class Viewer {
       const density = (counted.length / (data.width * data.height)) * (data.pixel ? 1e6 / data.pixel ** 2 : 1e6);
       words.push(`${density.toFixed(0)} per ${data.pixel ? "mm²" : "megapixel"}`);
       const mean = (counted.reduce((sum, c) => sum + c.area, 0) / (counted.length || 1)) * this.unit() ** 2;
-      if (counted.length) words.push(`mean area ${number(mean)} ${data.pixel ? "µm²" : "px"}`);
+      if (counted.length) words.push(`mean area ${number(mean)} ${data.pixel ? "µm²" : "px²"}`);
     }
     this.find(".summary").textContent = words.join(" · ");
     this.find(".summary").hidden = !words.length;
