@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from glioma_hf.instances import Instances, check_size
-from glioma_hf.palette import ORANGE, PURPLE, SKY_BLUE, Colour
+from glioma_hf.palette import BLACK, ORANGE, PURPLE, SKY_BLUE, Colour
 from glioma_hf.rle import contours
 
 REFERENCE = SKY_BLUE
 PREDICTION = ORANGE
 OVERLAP = PURPLE
 _WINDOW = 2048  # pixels: about the side of windows in which a large image is drawn
+WHITE: Colour = (255, 255, 255)
 
 
 def overlay(
@@ -84,3 +85,32 @@ def overlap_map(instances: Instances) -> np.ndarray:
 def tint(picture: np.ndarray, where: np.ndarray, colour: Colour, strength: float = 0.45) -> None:
     """Colour the pixels of a picture, uint8 (H, W, 3), where a bool (H, W) says so, in place."""
     picture[where] = ((1 - strength) * picture[where] + strength * np.array(colour)).astype(np.uint8)
+
+
+def scale_bar(picture: Image.Image, pixel_size: float) -> None:
+    """Draw a bar of a round length, with its words, into the lower right corner of `picture`.
+
+    Args:
+        pixel_size: micrometres per pixel; 0 where it isn't known: the bar then counts pixels.
+    """
+    unit = pixel_size or 1.0
+    length = round_length(picture.width * unit / 5)
+    text = f"{length:g} {'µm' if pixel_size else 'px'}"
+    margin, thick = max(picture.width // 50, 4), max(picture.height // 150, 2)
+    font = ImageFont.load_default(size=max(picture.height // 40, 10))
+    pen = ImageDraw.Draw(picture)
+    right, bottom = picture.width - margin, picture.height - margin
+    left = right - length / unit
+    pen.rectangle((left, bottom - thick, right, bottom), fill=WHITE, outline=BLACK)
+    middle = ((left + right) / 2, bottom - 2 * thick)
+    pen.text(middle, text, WHITE, font, anchor="mb", stroke_width=1, stroke_fill=BLACK)
+
+
+def round_length(most: float) -> float:
+    """The largest 1, 2 or 5 times a power of ten that is at most `most`.
+
+    >>> round_length(37), round_length(0.3)
+    (20.0, 0.2)
+    """
+    power = 10.0 ** np.floor(np.log10(most))
+    return float(f"{max(times * power for times in (1, 2, 5) if times * power <= most * (1 + 1e-9)):g}")

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from glioma_hf import Instances
-from glioma_hf.draw import PREDICTION, REFERENCE, overlap_map, overlay
+from glioma_hf.draw import PREDICTION, REFERENCE, overlap_map, overlay, scale_bar
 from tests.strategies import square
 
 IMAGE = np.full((40, 40), 90, np.uint8)
@@ -42,3 +43,11 @@ def test_a_hole_has_its_own_outline_and_no_seam():
     coloured = (shown == REFERENCE).all(2)
     assert coloured[13:17, 20].any()
     assert not coloured[7:13, 7:33].any()
+
+
+def test_a_scale_bar_is_of_a_round_length():
+    picture = Image.new("RGB", (400, 300), (90, 90, 90))
+    scale_bar(picture, 0.5)
+    white = (np.asarray(picture)[-40:] == 255).all(2)
+    rows = white.sum(1)
+    assert rows.max() in range(36, 42)  # 40 micrometres would be a fifth of it: 20 are the next round length

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,16 @@ MAX_ROI_BYTES = 2**20
 MAX_ROIS_BYTES = 2**25  # of all regions together
 
 
-def write_label_map(instances: Instances, path: str | Path, priority: Priority = "first") -> None:
-    """A TIFF of labels 1 ... N in the order of `instances`, 16 bits, or 32 where there are too many.
+def write_label_map(instances: Instances, path: str | Path, priority: Priority = "first", by_id: bool = False) -> None:
+    """A TIFF of labels 1 ... N in the order of `instances`, or their ids; 16 bits, or 32 where they are too large.
 
     A label map can't hold overlaps: a contested pixel goes to the earlier object (of predictions: the one
     of higher score), or with the priority "last" to the later.
     """
     labels = instances.to_label_map(priority)
-    kind = np.uint16 if len(instances) < 2**16 else np.uint32
+    if by_id:
+        labels = np.r_[0, instances.ids][labels]
+    kind = np.uint16 if max(len(instances), labels.max(initial=0)) < 2**16 else np.uint32
     tifffile.imwrite(path, labels.astype(kind), compression="zlib", photometric="minisblack", metadata=None)
 
 
@@ -62,8 +65,10 @@ def _label_tiles(instances: Instances, side: int) -> Iterator[np.ndarray]:
             yield np.r_[0, near.ids + 1][near.to_label_map()]
 
 
-def write_rois(instances: Instances, path: str | Path) -> None:
+def write_rois(instances: Instances, path: str | Path, by_id: bool = False) -> None:
     """A zip of ImageJ regions, one per object, which ImageJ's ROI Manager opens; overlaps are kept.
+
+    They are called cell_00001 ... in the order of `instances`, or by their ids.
 
     A region is one outline: of an object in several parts it is that of the largest; holes are filled.
     Objects without pixels are left out.
@@ -71,11 +76,41 @@ def write_rois(instances: Instances, path: str | Path) -> None:
     import roifile
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, (mask, corner) in enumerate(instances.box_masks(), start=1):
+        numbers = instances.ids.tolist() if by_id else range(1, len(instances) + 1)
+        for number, (mask, corner) in zip(numbers, instances.box_masks(), strict=True):
             if mask.any():
                 outline = max(contours(mask, corner), key=lambda points: np.prod(np.ptp(points, axis=0)))
                 region = roifile.ImagejRoi.frompoints(outline.astype(np.float32), name=f"cell_{number:05}")
                 archive.writestr(f"cell_{number:05}.roi", region.tobytes())
+
+
+def write_geojson(
+    instances: Instances, path: str | Path, measures: Sequence[Mapping[str, float]] | None = None
+) -> None:
+    """A GeoJSON file that QuPath opens by dragging it onto the image: a detection for each object, in pixels.
+
+    Overlaps are kept; an object in several parts is a MultiPolygon. Objects without pixels are left out.
+
+    Args:
+        measures: of each object, by name and unit, shown in QuPath's table of measurements.
+    """
+    features = []
+    for position, polygons in enumerate(instances.to_polygons()):
+        if not polygons:
+            continue
+        rings = [[np.round(np.reshape([*polygon, *polygon[:2]], (-1, 2)), 2).tolist()] for polygon in polygons]
+        geometry = {"type": "Polygon", "coordinates": rings[0]}
+        if len(rings) > 1:
+            geometry = {"type": "MultiPolygon", "coordinates": rings}
+        told = {
+            "objectType": "detection",
+            "name": f"cell {instances.ids[position]}",
+            "classification": {"name": "Cell"},
+        }
+        if measures is not None:
+            told["measurements"] = dict(measures[position])
+        features.append({"type": "Feature", "geometry": geometry, "properties": told})
+    Path(path).write_text(json.dumps({"type": "FeatureCollection", "features": features}))
 
 
 def read_rois(data: bytes, size: tuple[int, int], name: str) -> Instances:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from glioma_hf.data.exports import write_label_map, write_label_tiles, write_rois
 from glioma_hf.data.images import to_uint8
@@ -76,3 +78,37 @@ def results(instances: Instances, image_id: int) -> list[dict[str, Any]]:
 def shapes(instances: Instances, pixel_size: float = 1.0) -> DataFrame:
     """`shape_table` without the category, which is the same for all."""
     return shape_table(instances, pixel_size).drop(columns="category")
+
+
+def measures(instances: Instances, pixel_size: float = 0.0) -> DataFrame:
+    """What is measured of each object, every column with its unit in its name, ids as they are.
+
+    Lengths and areas are all in micrometres (`area_um2`, `x_um`) where the size of a pixel is known and all in pixels
+    (`area_px`, `x_px`) where it is 0. `axis_ratio` is short over long axis, which the paper calls eccentricity;
+    `eccentricity` is the usual one, that of the ellipse of the same moments: 0 for a circle, towards 1 for a line.
+    """
+    table = shapes(instances, pixel_size or 1.0)
+    table[["x", "y"]] *= pixel_size or 1.0
+    table.insert(table.columns.get_loc("axis_ratio") + 1, "eccentricity", np.sqrt(1 - table["axis_ratio"] ** 2))
+    if instances.scores is None:
+        table = table.drop(columns="score")
+    length, area = ("um", "um2") if pixel_size else ("px", "px")
+    units = {"area": area} | dict.fromkeys(("x", "y", "perimeter", "major_axis", "minor_axis"), length)
+    return table.rename(columns={name: f"{name}_{unit}" for name, unit in units.items()})
+
+
+def coco_file(images: Sequence[tuple[str, Instances]]) -> dict[str, Any]:
+    """COCO content of named images and what was found in them: entries of images, annotations with scores, categories.
+
+    Other than COCO results it says which image is which, so that `evaluate` matches images by their names. Ids of
+    annotations count from 1 through all images, which isn't to say that they are an object's own: that is `cell_id`.
+    """
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, (name, instances) in enumerate(images, start=1):
+        height, width = instances.size
+        entries.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        for row in instances.to_coco(image_id, [CATEGORY_ID] * (int(instances.categories.max(initial=0)) + 1)):
+            annotations.append({**row, "id": len(annotations) + 1, "cell_id": row["id"]})
+    categories = [{"id": CATEGORY_ID, "name": "cell"}]
+    return {"images": entries, "annotations": annotations, "categories": categories}

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from samples import SAMPLES, numbered, sample
 from shown import COLOURS, payload
+from telling import status
 from viewer import viewer
 
 from glioma_hf import Instances
@@ -126,14 +127,15 @@ def tab(data: str) -> list[tuple]:
             part = gr.Dropdown(library.parts(), value=SYNTHETIC, label="Part and split", elem_id="explore-part")
             name = gr.Dropdown(list(SAMPLES), value=SAMPLES[0], label="Image", elem_id="explore-image")
             kind = gr.Radio(library.kinds(SYNTHETIC), value="all", label="Objects", elem_id="explore-kind")
-            told = gr.Markdown("", elem_id="explore-status")
+            told = status("explore-status")
             if not data:
-                gr.Markdown(
-                    "These are synthetic images. To browse Glioma C6, prepare it (`glioma-hf data prepare`) and start "
-                    "the page with `glioma-hf demo --data FOLDER`; a Space takes the variable `GLIOMA_HF_DATA`."
+                gr.HTML(
+                    "These images are synthetic: computed, with cells whose outlines are known. Look how cells overlap "
+                    "in them, and at their shapes; your own images go into <b>Segment</b>.",
+                    elem_id="explore-help",
                 )
         with gr.Column(scale=3, min_width=320):
-            shown = viewer("explore-viewer", "Choose an image.")
+            shown = viewer("explore-viewer", "Choose an image on the left.")
             with gr.Row():
                 dots = gr.ScatterPlot(
                     x="axis_ratio",

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from anyio import to_thread
 from place import Place
-from work import complain, unforeseen
+from telling import complain
 
 from glioma_hf import InputError
 
@@ -64,12 +64,10 @@ class Page(gr.Blocks):
             return await super().process_api(block_fn, inputs, *args, **kwargs)
         except gr.Error:
             raise
-        except InputError as error:
-            raise complain(error) from None
         except gr.exceptions.InvalidPathError:
             raise complain("A file that wasn't uploaded to this page isn't read: upload it") from None
         except Exception as error:
-            raise unforeseen(error) from None
+            raise complain(error) from None
 
 
 def check_files(value: Any, depth: int = 0) -> None:

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from cells import open_image
+from corrections import EDITS, SMALLEST, Sheet, at_place
 from kept import keep_cells, kept_cells, kept_image
+from PIL import Image
 from samples import numbered
+from shown import jpeg_url
 
-from glioma_hf import InputError
+from glioma_hf import InputError, Instances
+from glioma_hf.data.images import to_uint8
+from glioma_hf.draw import overlay
+from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.models import FAMILIES, get_family, load_segmenter
 from glioma_hf.models.base import Segmenter
 from glioma_hf.models.saved import ModelFolder
-from glioma_hf.progress import OnProgress, ignore
+from glioma_hf.progress import OnProgress, Progress, ignore
+from glioma_hf.rle import encode_box_mask
 from glioma_hf.workflows.training import teach
 
 LOWEST = 0.1  # score from which cells are kept for the slider
+FAINTEST = 0.02  # score from which a thing at a place that was pointed at is taken for a cell
+FIRST = "centres"  # the family whose model is the page's first choice, where one comes with the package
+KEPT_BASES = 2  # that stay loaded
+HELD_OUT = 0.3  # share of an image that isn't taught on
+LEAST_OUTLINES = 4  # on either side, to hold some out
+SIDE = 720  # pixels of a side of a picture shown beside others
 
 _loading = threading.Lock()  # transformers' loading sets what holds for all threads
 
@@ -27,7 +44,7 @@ def load(base: str, adapter: str | None) -> Segmenter:
         return _kept(base) if adapter is None else load_segmenter(base, adapter)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=KEPT_BASES)
 def _kept(base: str) -> Segmenter:
     return load_segmenter(base)
 
@@ -37,17 +54,85 @@ def warm() -> None:
     load(":".join(bases(ignore)[0]), None)
 
 
+@functools.cache
+def _bases(families: tuple[str, ...]) -> list[tuple[str, str]]:
+    ready = []
+    for name in families:
+        try:
+            declared = get_family(name).bases
+        except (InputError, ImportError):  # its library isn't installed
+            continue
+        for base in declared:
+            try:
+                load(f"{name}:{base}", None)
+            except (InputError, ImportError, OSError):  # one to train from, that finds nothing as it is
+                continue
+            ready.append((name, base))
+    return sorted(ready, key=lambda there: there[0] != FIRST)
+
+
 def bases(tell: OnProgress) -> list[tuple[str, str]]:
-    """(family, base) of the models to start from that come with the installation."""
-    return [(name, base) for name in FAMILIES for base in get_family(name).bases]
+    """(family, base) of the models that find cells as they come with the installation, the page's default first."""
+    return _bases(tuple(FAMILIES))
 
 
-def segment(tell: OnProgress, folder: str, base: str, adapter: str | None) -> float:
-    """Keep the cells of a visitor's image, of any score from `LOWEST` on; the model's own score threshold."""
+def segment(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tuple[float, int]:
+    """Keep the cells of a visitor's image, of any score from `LOWEST` on, in the place of those that were found before.
+
+    Returns the model's own score threshold and how many cells there are from it on.
+    """
     segmenter = load(base, adapter)
-    cells = segmenter.with_score_threshold(LOWEST).segment(kept_image(folder), tell)
-    keep_cells(folder, "cells", numbered(cells))
-    return segmenter.score_threshold
+    cells = numbered(segmenter.with_score_threshold(LOWEST).segment(kept_image(folder), tell))
+    keep_cells(folder, "cells", cells)
+    (Path(folder) / EDITS).unlink(missing_ok=True)
+    threshold = max(segmenter.score_threshold, LOWEST)
+    return threshold, int((np.asarray(cells.scores) >= threshold).sum())
+
+
+def segment_file(tell: OnProgress, path: str, folder: str, base: str, threshold: float) -> tuple[Instances, float]:
+    """The cells of an image file, for programs, and the model's own threshold."""
+    open_image(ignore, path, "", folder)
+    own, _ = segment(tell, folder, base, None)
+    return kept_cells(folder, "cells")[0], threshold or own
+
+
+def ask(tell: OnProgress, folder: str, base: str, adapter: str | None, x: float, y: float) -> int:
+    """Make a cell by hand of what the model finds at a place of the image; how many corrections there are.
+
+    It looks at the surroundings alone, and takes what it is little sure of. Raises `InputError` where it finds nothing.
+    """
+    sheet, pixels = Sheet(folder), kept_image(folder)
+    known, _ = sheet.instances()
+    height, width = pixels.shape[:2]
+    if not (0 <= x < width and 0 <= y < height):
+        raise InputError("That place lies outside the image.")
+    across = 2 * math.sqrt(float(np.median(known.areas)) / math.pi) if len(known) else 40.0
+    half = int(max(2.5 * across, 64))
+    top, left = max(0, int(y) - half), max(0, int(x) - half)
+    window = pixels[top : int(y) + half, left : int(x) + half]
+    segmenter = load(base, adapter).with_score_threshold(FAINTEST)
+    found = segmenter.segment(np.ascontiguousarray(window), tell)
+    masks = list(found.box_masks())
+    for position in at_place(found, x - left, y - top):
+        mask, (row, column) = masks[position]
+        if mask.sum() < SMALLEST:
+            continue
+        rle = encode_box_mask(mask, (row + top, column + left), known.size)
+        if len(known) and Instances.from_rles([rle], known.size).iou(known).max() > 0.6:
+            continue  # it is there already
+        sheet.change([], [(rle, None)])
+        return sheet.save()
+    raise InputError("The model finds no other cell at that place; draw it instead.")
+
+
+def compare(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tuple[str, int, float]:
+    """What a model finds in a visitor's image, at its own threshold: (picture, how many cells, the threshold)."""
+    pixels = kept_image(folder)
+    segmenter = load(base, adapter)
+    cells = segmenter.segment(pixels, tell)
+    picture = overlay(to_uint8(pixels), cells)
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return jpeg_url(picture), len(cells), segmenter.score_threshold
 
 
 def unpack(tell: OnProgress, archive: str, folder: str) -> None:
@@ -56,11 +141,57 @@ def unpack(tell: OnProgress, archive: str, folder: str) -> None:
     ModelFolder.unpack(archive, folder, FAMILIES)
 
 
-def teach_adapter(tell: OnProgress, lesson: str, steps: int, folder: str) -> float:
-    """Fine-tune on the lesson's image and cells and pack the adapter; the AP50 on that image."""
+def held_out(pixels: np.ndarray, cells: Instances) -> tuple[slice, slice] | None:
+    """(rows, columns) of the end of an image's longer side that isn't taught on; None where there are too few cells.
+
+    The rest is taught on. Cells on the line between count on neither side, by the rule for borders.
+    """
+    height, width = pixels.shape[:2]
+    for share in (HELD_OUT, 0.4, 0.5):
+        cut = round((1 - share) * max(height, width))
+        window = (slice(cut, height), slice(0, width)) if height > width else (slice(0, height), slice(cut, width))
+        inside = cropped(cells, window)
+        whole = len(inside) - int(inside.touching_border().sum())
+        if whole >= LEAST_OUTLINES and len(cells) - len(inside) >= LEAST_OUTLINES:
+            return window
+    return None
+
+
+def cropped(cells: Instances, window: tuple[slice, slice]) -> Instances:
+    """The cells in a window of (rows, columns)."""
+    rows, columns = window
+    return cells.crop(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+
+
+def teach_adapter(tell: OnProgress, lesson: str, base: str, steps: int, folder: str) -> dict[str, Any]:
+    """Fine-tune on the lesson's image and cells without the part that is held out, and pack what was learned.
+
+    Returns `taught` and `held` (how many cells on either side), `before` and `after` (AP at IoU 0.5 on the part held
+    out, without and with what was taught) and `pictures` of both there. Where there are too few cells to hold some out
+    `held` is 0 and nothing else is told.
+    """
+    pixels, (cells, _) = kept_image(lesson), kept_cells(lesson, "cells")
+    window = held_out(pixels, cells)
+    lesson_pixels, lesson_cells = pixels, cells
+    if window is not None:
+        rows, columns = window
+        rest = (slice(0, rows.start), columns) if rows.start else (rows, slice(0, columns.start))
+        lesson_pixels, lesson_cells = np.ascontiguousarray(pixels[rest]), cropped(cells, rest)
     try:
-        ap = teach(kept_image(lesson), kept_cells(lesson, "cells")[0], folder, steps=steps, on_progress=tell)
+        teach(lesson_pixels, lesson_cells, folder, base, steps, tell)
     except FloatingPointError as error:
         raise InputError(str(error)) from None
     ModelFolder(folder).pack(Path(folder) / "adapter.zip")
-    return ap
+    told: dict[str, Any] = {"taught": len(lesson_cells), "held": 0}
+    if window is None:
+        return told
+    tell(Progress("looking at the part held out"))
+    part, references = np.ascontiguousarray(pixels[window]), cropped(cells, window)
+    told |= {"held": len(references) - int(references.touching_border().sum()), "pictures": []}
+    for name, adapter in (("before", None), ("after", folder)):
+        found = load(base, adapter).segment(part)
+        told[name] = overlap_ap([(found, references)]).ap50
+        picture = overlay(to_uint8(part), found, references)
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        told["pictures"].append(jpeg_url(picture))
+    return told

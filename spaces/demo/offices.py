@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from glioma_hf.progress import ignore
 
 # 1: work in the server's own process, without bounds. For ZeroGPU, which gives the GPU to a process of its own making.
 IN_PROCESS = "GLIOMA_HF_IN_PROCESS"
-readers = Workers(3, Bounds(megabytes=2048, seconds=60, silent=30), ["reading"])
-modellers = Workers(1, Bounds(megabytes=8192, seconds=3600, silent=600), ["reading", "modelling:warm"])
+readers = Workers(3, Bounds(megabytes=2048, seconds=60, silent=30, rest=400), ["cells", "files", "reading", "scoring"])
+modellers = Workers(1, Bounds(megabytes=8192, seconds=3600, silent=600, rest=1600), ["modelling:warm"])
 
 
 @functools.cache
@@ -39,21 +40,28 @@ def start(workers: Workers) -> None:
         workers.start(place().temporary)
 
 
-def run(workers: Workers, job: Callable[..., Any], *arguments: Any, silent: float | None = None) -> Iterator[tuple]:
-    """Do a job of reading.py or modelling.py: see `Workers.run`."""
+def run(
+    workers: Workers,
+    job: Callable[..., Any],
+    *arguments: Any,
+    silent: float | None = None,
+    seconds: float | None = None,
+) -> Iterator[tuple]:
+    """Do a job of a module that knows no Gradio: see `Workers.run`. `seconds` is all that it may take."""
     if in_process():
         return run_stoppable(lambda tell: job(tell, *arguments))
     start(workers)
-    return workers.run(job, *arguments, silent=silent)
+    bounds = workers.bounds if seconds is None else replace(workers.bounds, seconds=seconds)
+    return workers.run(job, *arguments, silent=silent, bounds=bounds)
 
 
 def read(job: Callable[..., Any], *arguments: Any, silent: float | None = None) -> Any:
-    """What a job of reading.py returns, awaited."""
+    """What a job of the processes that read returns, awaited."""
     return next(what for kind, what in run(readers, job, *arguments, silent=silent) if kind == "done")
 
 
 def models() -> list[tuple[str, str]]:
-    """(family, base) of the models to start from that come with the installation."""
+    """(family, base) of the models that come with the installation, the page's default first."""
     return modelling.bases(ignore) if in_process() else _models()
 
 

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pandas as pd
-import reading
+import scoring
 from offices import forget, new_folder, read
+from telling import bind, good, hidden, shown, status
 from viewer import viewer
 
 from glioma_hf import InputError
-from glioma_hf.data.images import SUFFIXES
 
-EMPTY = "Upload references and predictions, then press <b>Score</b>."
+EMPTY = (
+    "Give the outlines that are right (references) and those to be judged (predictions), then press <b>Score</b>.<br>"
+    "The COCO file that Segment gives for download can be judged here as it is: images are matched by their names."
+)
 
 
-def score(references: str | None, predictions: str | None, flattened: bool, image: str | None, before: dict | None):
-    """(state, table, AP curve, choice of images, viewer, status) of a pair of files, in place of the one before."""
+def look_over(ui: Any, references: str | None, predictions: str | None) -> dict:
+    """Say how a pair of files fits, before it is scored; what an earlier pair gave is cleared."""
+    nothing = {
+        ui.state: None,
+        ui.scores: hidden(),
+        ui.plot: hidden(),
+        ui.viewer: None,
+        ui.choice: gr.update(visible=False),
+    }
     if not references or not predictions:
-        raise InputError("Give a COCO file of references and a file of COCO results.")
+        missing = "references" if predictions else "predictions" if references else ""
+        return {**nothing, ui.status: f"Now give the {missing}." if missing else ""}
+    return {**nothing, ui.status: paragraphs(read(scoring.look_over, references, predictions, silent=60))}
+
+
+def paragraphs(told: list[str]) -> str:
+    """Sentences for the status, one below the other."""
+    return "".join(f"<p>{good(sentence)}</p>" for sentence in told)
+
+
+def score(
+    ui: Any, references: str | None, predictions: str | None, flattened: bool, image: str | None, before: dict | None
+) -> dict:
+    """Scores of a pair of files, in place of the one before."""
+    if not references or not predictions:
+        raise InputError("Give a COCO file of references and a file of predictions first.")
     forget_scored(before)
     folder = str(new_folder())
     try:
-        scored = read(reading.score, references, predictions, bool(flattened), folder, silent=60)
+        scored = read(scoring.score, references, predictions, bool(flattened), folder, silent=60)
         state = {"folder": folder, "names": scored["names"]}
-        shown = view(state, state["names"][0], image)
+        seen = read(scoring.show_outcomes, folder, 0, image)
     except BaseException:
         forget(folder)
         raise
     points = pd.DataFrame({"IoU threshold": list(scored["curve"]), "AP": list(scored["curve"].values())})
     choice = gr.update(choices=state["names"], value=state["names"][0], visible=len(state["names"]) > 1)
-    return state, pd.DataFrame(scored["table"]), points, choice, shown, scored["told"]
+    return {
+        ui.state: state,
+        ui.scores: shown(pd.DataFrame(scored["table"])),
+        ui.plot: shown(points),
+        ui.choice: choice,
+        ui.viewer: seen,
+        ui.status: paragraphs(scored["told"]),
+    }
 
 
 def forget_scored(state: dict | None) -> None:
@@ -39,48 +72,45 @@ def forget_scored(state: dict | None) -> None:
     forget(state and state["folder"])
 
 
-def view(state: dict | None, choice: str | None, image: str | None) -> Any:
-    """What the viewer shows of one image, once there is a score: true positives, false positives, missed."""
+def view(ui: Any, state: dict | None, choice: str | None, image: str | None) -> dict:
+    """Show one image, once there is a score: true positives, false positives, missed."""
     if state is None or choice not in state["names"]:
-        return gr.skip()
-    return read(reading.show_outcomes, state["folder"], state["names"].index(choice), image)
+        return {ui.viewer: gr.skip()}
+    return {ui.viewer: read(scoring.show_outcomes, state["folder"], state["names"].index(choice), image)}
 
 
 def tab() -> None:
     """Lay the tab out."""
-    state = gr.State(time_to_live=3600, delete_callback=forget_scored)
-    with gr.Row():
+    ui = SimpleNamespace(state=gr.State(time_to_live=3600, delete_callback=forget_scored))
+    with gr.Row(elem_classes="tab"):
         with gr.Column(scale=1, min_width=290):
-            kinds = [".json"]
-            references = gr.File(
-                label="References: COCO JSON", file_types=kinds, type="filepath", height=140, elem_id="score-references"
+            ui.references = gr.File(label="References: COCO", type="filepath", height=140, elem_id="score-references")
+            ui.predictions = gr.File(
+                label="Predictions: COCO, or COCO results", type="filepath", height=140, elem_id="score-predictions"
             )
-            predictions = gr.File(
-                label="Predictions: COCO results",
-                file_types=kinds,
-                type="filepath",
-                height=140,
-                elem_id="score-predictions",
-            )
-            image = gr.File(
-                label="The image, if you like",
-                file_types=list(SUFFIXES),
-                type="filepath",
-                height=140,
-                elem_id="score-image",
-            )
-            flattened = gr.Checkbox(label="Without overlaps (Table 4 of the paper)")
+            ui.image = gr.File(label="The image, if you like", type="filepath", height=140, elem_id="score-image")
+            ui.flattened = gr.Checkbox(label="Without overlaps (Table 4 of the paper)")
             button = gr.Button("Score", variant="primary", elem_id="score-run")
-            status = gr.Markdown("", elem_id="score-status")
-            choice = gr.Dropdown([], label="Image", visible=False, elem_id="score-choice")
+            ui.status = status("score-status")
+            ui.choice = gr.Dropdown([], label="Image", visible=False, elem_id="score-choice")
         with gr.Column(scale=3, min_width=320):
-            scores = gr.Dataframe(label="Scores", interactive=False, elem_id="score-table")
-            shown = viewer("score-viewer", EMPTY)
-            plot = gr.LinePlot(
-                x="IoU threshold", y="AP", y_lim=[0, 1], title="AP by IoU threshold", height=220, elem_id="score-curve"
+            ui.scores = gr.Dataframe(label="Scores", interactive=False, visible=False, elem_id="score-table")
+            ui.viewer = viewer("score-viewer", EMPTY)
+            ui.plot = gr.LinePlot(
+                x="IoU threshold",
+                y="AP",
+                y_lim=[0, 1],
+                title="AP by IoU threshold",
+                height=220,
+                visible=False,
+                elem_id="score-curve",
             )
-    private = {"api_visibility": "private"}
-    outputs = [state, scores, plot, choice, shown, status]
-    button.click(score, [references, predictions, flattened, image, state], outputs, **private)
-    choice.input(view, [state, choice, image], shown, **private)
-    image.upload(view, [state, choice, image], shown, **private)
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    outputs = [ui.state, ui.scores, ui.plot, ui.choice, ui.viewer, ui.status]
+    pair = [ui.references, ui.predictions]
+    given = [event for part in pair for event in (part.upload, part.clear)]
+    gr.on(given, bind(look_over, ui), pair, outputs, trigger_mode="always_last", **private)
+    button.click(bind(score, ui), [*pair, ui.flattened, ui.image, ui.state], outputs, **private)
+    viewed = [ui.viewer, ui.status]
+    ui.choice.input(bind(view, ui), [ui.state, ui.choice, ui.image], viewed, trigger_mode="always_last", **private)
+    ui.image.upload(bind(view, ui), [ui.state, ui.choice, ui.image], viewed, **private)

@@ -1,157 +1,151 @@
-"""The tab Segment: an image in, cells out."""
+"""The tab Segment: images in, cells out, corrected where they are wrong."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
+import comparing
+import editing
+import finding
 import gradio as gr
-import modelling
-import reading
-from modelling import LOWEST
-from offices import forget, modellers, new_folder, read, readers, run
+import opening
+from batch import MOST_IMAGES
+from offices import forget
 from samples import SAMPLES
-from viewer import viewer
-from work import EMBEDDED, OTHER, WAIT, cancelled, choices, choose_adapter, choose_base, gpu, patiently, silence
+from telling import bind, status
+from viewer import strip, viewer
+from work import OTHER, choices, default, in_words
 
-from glioma_hf import InputError
-from glioma_hf.data.images import SUFFIXES
-
-EMPTY = "Choose a sample or drop in an image, then press <b>Find cells</b>."
-LONGEST_NAME = 80  # characters of a download's name
-
-
-@gpu
-def find_cells(
-    upload: str | None,
-    sample_name: str | None,
-    model: str,
-    hub_name: str,
-    adapter_file: str | None,
-    adapter_name: str,
-    pixel_size: float | None,
-    taught: dict | None,
-    state: dict | None,
-) -> Iterator[tuple]:
-    """Segment the upload, or else the sample; yields (state, viewer, status, downloads) as it goes."""
-    started = time.perf_counter()
-    if not upload and not sample_name:
-        raise InputError("Choose a sample or give an image.")
-    pixel = checked(pixel_size, 0, 1e6, "the pixel size")
-    forget(state and state.get("folder"))
-    folder, whole = new_folder(), False
-    name = Path(upload).stem[:LONGEST_NAME] if upload else sample_name.lower().replace(" ", "_")
-    state = {"folder": str(folder), "name": name, "pixel": pixel}
-    try:
-        yield None, gr.skip(), "Reading the image …", None
-        yield from patiently(run(readers, reading.open_image, upload, sample_name, str(folder)))
-        yield None, gr.skip(), "Loading the model …", None
-        base = choose_base(model, hub_name)
-        adapter = yield from choose_adapter(adapter_file, adapter_name, taught and taught["adapter"], folder)
-        for kind, news in run(modellers, modelling.segment, str(folder), base, adapter, silent=silence(base, adapter)):
-            if kind == "told":
-                yield None, gr.skip(), f"Looking at the image: {news.share:.0%}", None
-            elif kind == "done":
-                threshold = max(news, LOWEST)
-            else:
-                yield WAIT
-        shown, files = yield from patiently(run(readers, reading.show_cells, str(folder), name, pixel, threshold))
-        whole = True
-        took = f"Done in {time.perf_counter() - started:.1f} s."
-        yield state, shown, f"{took} Outlines where cells overlap cross; **fill** shows it best.", files
-    finally:
-        if not whole:
-            forget(folder)
+EMPTY = (
+    "Drop in an image of your cells (or up to twenty), or choose a sample.<br>It appears here at once; "
+    "<b>Find cells</b> then outlines every cell in it."
+)
 
 
-def checked(value: Any, least: float, most: float, what: str) -> float:
-    """A number that a visitor gave, 0 for none. Raises `InputError` where it isn't one within bounds."""
-    if value is None:
-        return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{what} is no number")
-    if not least <= value <= most:
-        raise InputError(f"{what} is a number from {least:g} to {most:g}")
-    return float(value)
-
-
-def files_at(state: dict | None, event: gr.EventData) -> list[str] | None:
-    """The downloads at the threshold that the viewer's slider was left at."""
-    if state is None:
-        return None
-    threshold = checked(getattr(event, "threshold", None), 0, 1, "the threshold")
-    return read(reading.write_files, state["folder"], state["name"], state["pixel"], threshold)
-
-
-def api(image: str, score_threshold: float = 0.0) -> dict[str, Any]:
-    """Segment one image with the embedded model.
-
-    Args:
-        image: TIFF, PNG, JPEG or BMP, 8 or 16 bit.
-        score_threshold: cells of lower scores are left out; 0 for the model's own threshold.
-
-    Returns a dict of `width`, `height` and `results`, a list of COCO results.
-    """
-    if not image:
-        raise InputError("give an image")
-    threshold = checked(score_threshold, 0, 1, "the score threshold")
-    folder = str(new_folder())
-    try:
-        read(reading.open_image, image, "", folder)
-        found = run(modellers, modelling.segment, folder, choose_base(EMBEDDED, None), None)
-        own = next(what for kind, what in found if kind == "done")
-        return read(reading.as_results, folder, threshold or own)
-    finally:
-        forget(folder)
-
-
-def tab(taught: gr.State) -> None:
-    """Lay the tab out; `taught` holds the adapter of the tab Teach."""
-    state = gr.State(time_to_live=3600, delete_callback=lambda kept: forget(kept and kept.get("folder")))
-    with gr.Row():
+def tab(taught: gr.State) -> SimpleNamespace:
+    """Lay the tab out; `taught` holds the adapter of the tab Teach. Returns its components."""
+    ui = SimpleNamespace(taught=taught, batch=gr.State(time_to_live=3600, delete_callback=forget))
+    with gr.Row(elem_classes="tab"):
         with gr.Column(scale=1, min_width=290):
-            chosen = gr.Dropdown(list(SAMPLES), value="Crowded cells", label="Sample (synthetic)")
-            upload = gr.File(
-                label="Or your image (8 or 16 bit)",
-                file_types=list(SUFFIXES),
-                type="filepath",
-                height=150,
-                elem_id="segment-upload",
-            )
-            with gr.Row():
-                button = gr.Button("Find cells", variant="primary", elem_id="find", min_width=110)
-                cancel = gr.Button("Cancel", elem_id="cancel", min_width=90)
-            status = gr.Markdown("Ready.", elem_id="status")
-            with gr.Accordion("Model", open=False, elem_id="model"):
-                kind = gr.Radio([*choices(), OTHER], value=EMBEDDED, label="Base")
-                hub_name = gr.Textbox("facebook/sam-vit-base", label="SAM on the Hub", visible=False)
-                adapter_name = gr.Textbox("", label="Adapter on the Hub (USER/NAME)")
-                adapter_file = gr.File(label="Or an adapter (zip)", file_types=[".zip"], type="filepath", height=140)
-                gr.Markdown("An adapter taught in the tab Teach is used unless another one is chosen here.")
-            pixel_size = gr.Number(label="Pixel size in µm (0 where unknown)", value=0, minimum=0)
-            downloads = gr.File(label="Downloads", file_count="multiple", interactive=False, elem_id="downloads")
+            controls(ui)
         with gr.Column(scale=3, min_width=320):
-            shown = viewer("viewer", EMPTY)
-    kind.change(lambda value: gr.update(visible=value == OTHER), kind, hub_name, api_visibility="private")
-    inputs = [upload, chosen, kind, hub_name, adapter_file, adapter_name, pixel_size, taught, state]
-    run = button.click(
-        find_cells,
-        inputs,
-        [state, shown, status, downloads],
-        api_visibility="private",
-        concurrency_id="model",
-        concurrency_limit=1,
-        show_progress_on=downloads,  # the place in the queue; then the status says how far it is
-    )
-    at_once = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-    stop = cancel.click(lambda: "Cancelled.", None, status, cancels=[run], **at_once)
-    stop.then(cancelled, None, status, **at_once)
-    shown.release(files_at, state, downloads, api_visibility="private", show_progress="hidden")
+            ui.strip = strip("strip")
+            ui.viewer = viewer("viewer", EMPTY)
+            ui.compared = gr.HTML("", elem_id="compared")
+            with gr.Row():
+                ui.to_teach = gr.Button("Teach from these cells", elem_id="to-teach", size="sm", visible=False)
+                ui.zip_all = gr.Button("Zip of all images", elem_id="zip-all", size="sm", visible=False)
+            ui.zipped = gr.File(label="All images", interactive=False, visible=False, elem_id="zipped")
+            ui.note = status("note")
+            ui.downloads = gr.File(
+                label="Downloads", file_count="multiple", interactive=False, visible=False, elem_id="downloads"
+            )
+    wire(ui)
     with gr.Row(visible=False):  # the interface for programs
         image, threshold, answer = gr.File(type="filepath"), gr.Number(0.0), gr.JSON()
-        gr.Button().click(
-            api, [image, threshold], answer, api_name="segment", concurrency_id="model", concurrency_limit=1
-        )
+        gr.Button().click(finding.api, [image, threshold], answer, api_name="segment", concurrency_limit=16)
+    return ui
+
+
+def controls(ui: SimpleNamespace) -> None:
+    """What visitors choose."""
+    ui.upload = gr.File(
+        label=f"Your images (up to {MOST_IMAGES})",
+        file_count="multiple",
+        type="filepath",
+        height=150,
+        elem_id="segment-upload",
+    )
+    ui.sample = gr.Dropdown(list(SAMPLES), value=None, label="Or a sample (synthetic)", elem_id="sample")
+    with gr.Row():
+        ui.button = gr.Button("Find cells", variant="primary", elem_id="find", min_width=110)
+        ui.cancel = gr.Button("Cancel", elem_id="cancel", min_width=90, interactive=False)
+    ui.status = status("status")
+    ui.page = gr.Slider(1, 2, value=1, step=1, label="Page", visible=False, elem_id="page")
+    ui.pixel = gr.Number(label="Pixel size in µm (0 where unknown)", value=0, minimum=0, elem_id="pixel")
+    first, _ = default()
+    ui.in_use = gr.HTML(used(first, "", None, "", None, False), elem_id="in-use", apply_default_css=False)
+    ui.use_taught = gr.Checkbox(False, label="Use what I taught", visible=False, elem_id="use-taught")
+    with gr.Accordion("Model", open=False, elem_id="model"):
+        ui.kind = gr.Radio([*choices(), OTHER], value=first, label="Model", elem_id="kind")
+        ui.hub_name = gr.Textbox("facebook/sam-vit-base", label="Model on the Hub (USER/NAME)", visible=False)
+        ui.adapter_name = gr.Textbox("", label="Adapter on the Hub (USER/NAME)")
+        ui.adapter_file = gr.File(label="Or an adapter that you saved (zip)", type="filepath", height=140)
+    with gr.Accordion("Compare models", open=False, elem_id="compare"):
+        known = list(choices())
+        ui.names = gr.CheckboxGroup(known, value=known, label="On the image that is shown")
+        with gr.Row():
+            ui.compare = gr.Button("Compare", elem_id="compare-run", min_width=110)
+            ui.compare_cancel = gr.Button("Cancel", elem_id="compare-cancel", min_width=90, interactive=False)
+
+
+def used(*choice: object) -> str:
+    """Which model is in use, in words."""
+    import html
+
+    return f"Model in use: <b>{html.escape(in_words(*choice))}</b>"  # type: ignore[arg-type]
+
+
+def wire(ui: SimpleNamespace) -> None:
+    """What happens when."""
+    private = {"api_visibility": "private"}
+    quiet = {**private, "show_progress": "hidden"}
+    page = [
+        *(ui.batch, ui.viewer, ui.strip, ui.status, ui.downloads, ui.note, ui.pixel, ui.page, ui.zip_all),
+        *(ui.compared, ui.sample, ui.upload, ui.to_teach, ui.zipped),
+    ]
+    given = [ui.upload.upload, ui.upload.clear, ui.upload.delete]
+    last = {**quiet, "trigger_mode": "always_last"}  # what is chosen while something is opened counts as well
+    gr.on(given, bind(opening.open_files, ui), [ui.upload, ui.batch], page, **last)
+    ui.sample.input(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
+    ui.strip.select(bind(opening.select, ui), ui.batch, page, **last)
+    ui.page.release(bind(opening.turn_page, ui), [ui.batch, ui.page], page, **last)
+    ui.pixel.change(bind(opening.set_pixel, ui), [ui.batch, ui.pixel], page, **last)
+
+    model = [ui.kind, ui.hub_name, ui.adapter_file, ui.adapter_name, ui.taught, ui.use_taught]
+    ui.kind.change(lambda value: gr.update(visible=value == OTHER), ui.kind, ui.hub_name, **quiet)
+    gr.on([part.change for part in model], used, model, ui.in_use, **last)
+    ui.taught.change(
+        lambda taught: gr.update(visible=taught is not None, value=taught is not None),
+        ui.taught,
+        ui.use_taught,
+        **quiet,
+    )
+    ui.taught.change(offer_taught, ui.taught, ui.names, **quiet)
+
+    buttons = [ui.button, ui.cancel]
+    ended = lambda: {ui.button: gr.update(interactive=True), ui.cancel: gr.update(interactive=False)}  # noqa: E731
+    run = ui.button.click(
+        bind(finding.find_cells, ui, ended), [ui.batch, *model], [*page, *buttons], concurrency_limit=16, **quiet
+    )
+    at_once = {"queue": False, **quiet}
+    ui.cancel.click(bind(finding.stopped, ui), ui.batch, [*page, *buttons], cancels=[run], **at_once)
+    ui.viewer.edit(
+        bind(editing.correct, ui),
+        [ui.batch, *model],
+        [ui.viewer, ui.strip, ui.status],
+        concurrency_limit=16,
+        trigger_mode="multiple",
+        **quiet,
+    )
+    settled = [ui.downloads, ui.note, ui.strip, ui.status, ui.to_teach, ui.zipped]
+    ui.viewer.release(bind(editing.settle, ui), ui.batch, settled, **last)
+    ui.zip_all.click(bind(finding.zip_all, ui), ui.batch, [ui.status, ui.zipped], **quiet)
+
+    compared = [ui.compared, ui.status, ui.compare_cancel]
+    beside = ui.compare.click(
+        bind(comparing.compare, ui), [ui.batch, ui.names, ui.taught], compared, concurrency_limit=16, **quiet
+    )
+    ui.compare_cancel.click(
+        lambda: ("Cancelled.", gr.update(interactive=False)),
+        None,
+        [ui.status, ui.compare_cancel],
+        cancels=[beside],
+        **at_once,
+    )
+
+
+def offer_taught(taught: dict | None) -> dict:
+    """The models to compare, with what was taught among them."""
+    known = [*choices(), *[comparing.TAUGHT] * (taught is not None)]
+    return gr.update(choices=known, value=known)

@@ -13,20 +13,31 @@ from PIL import Image
 from glioma_hf import Instances
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import to_uint8
-from glioma_hf.palette import CATEGORY_COLOURS, hex_of
+from glioma_hf.palette import CATEGORY_COLOURS, SERIES, hex_of
 from glioma_hf.rle import contours
 from glioma_hf.shape import shape_table
 
 COLOURS = {name: hex_of(colour) for name, colour in CATEGORY_COLOURS.items()}
 PLAIN = COLOURS["cell"]
-COLUMNS = ["id", "score", "area", "axis_ratio", "solidity", "major_axis", "minor_axis", "x", "y"]
+OWN = [hex_of(colour) for colour in SERIES]
+MEASURES = (
+    "area",
+    "perimeter",
+    "axis_ratio",
+    "eccentricity",
+    "solidity",
+    "major_axis",
+    "minor_axis",
+    "x",
+    "y",
+)
 MOST_SHOWN = 2**24  # pixels of the picture; a larger image is shown at a fraction of its size
 MOST_SIDE = 2**16 - 2**8  # of a JPEG
 NO_IMAGE = np.full((1, 1), 60, np.uint8)  # the ground where there is no image; it is stretched to the size
 
 
 def payload(
-    image: np.ndarray,
+    image: np.ndarray | None,
     instances: Instances | None,
     kinds: Sequence[str] | None = None,
     colours: dict[str, str] | None = None,
@@ -35,44 +46,58 @@ def payload(
     pixel_size: float = 0.0,
     threshold: float = 0.0,
     draw: bool = False,
+    key: str = "",
+    **more: Any,
 ) -> dict[str, Any]:
-    """What the viewer shows.
+    """What the viewer shows. Measures are in pixels; the viewer says them in micrometres.
 
     Args:
-        image: any that `read_image` gives, or `NO_IMAGE`.
+        image: any that `read_image` gives, or `NO_IMAGE`; None where the viewer has it already, under the same `key`.
         instances: its cells; with scores they can be thresholded.
         kinds: of each cell; its category where left out.
-        colours: by kind.
+        colours: by kind; where all are cells each has a colour of its own.
         legend: (words, colour) below the image.
         counts: (kind, word) counted in the summary instead of cells and somata.
         pixel_size: micrometres; 0 where it isn't known.
         draw: whether outlines can be drawn.
+        key: of the image, as corrections name it.
+        more: `caption` (what is shown: file, model, date), `correct` (whether cells can be corrected), `undo` (how
+            many corrections can be taken back), `truth` (outlines that are known).
     """
-    instances = instances if instances is not None else Instances.empty(image.shape[:2])
+    assert image is not None or instances is not None
+    if instances is None:
+        assert image is not None
+        instances = Instances.empty(image.shape[:2])
+    own = colours is None
     colours = colours or COLOURS
+    sources = more.pop("sources", None)
     kinds = kinds if kinds is not None else [CATEGORIES[c] for c in instances.categories]
-    table = shape_table(instances, pixel_size or 1.0).set_index("id")
+    table = shape_table(instances).set_index("id")
+    table["eccentricity"] = np.sqrt(1 - table["axis_ratio"] ** 2)
     cells = []
     for position, (mask, corner) in enumerate(instances.box_masks()):
         number = int(instances.ids[position])
         if not mask.any():
             continue
-        row = {name: round(float(table.at[number, name]), 4) for name in COLUMNS[2:]}
+        row: dict[str, Any] = {name: round(float(table.at[number, name]), 4) for name in MEASURES}
         if instances.scores is not None:
             row["score"] = round(float(instances.scores[position]), 4)
+        if sources is not None:
+            row["source"] = sources[position]
         kind = kinds[position]
         rings = [np.round(points, 1).ravel().tolist() for points in contours(mask, corner)]
-        cells.append(
-            {"id": number, "kind": kind, "colour": colours[kind], "dashed": kind == "fn", "rings": rings, **row}
-        )
+        colour = OWN[number % len(OWN)] if own and kind == "cell" else colours[kind]
+        cells.append({"id": number, "kind": kind, "colour": colour, "dashed": kind == "fn", "rings": rings, **row})
     height, width = instances.size
     scored = instances.scores is not None
+    columns = ["id", *["score"] * scored, *MEASURES, *["source"] * (sources is not None)]
     return {
-        "image": data_url(image),
+        "key": key,
+        "image": data_url(image) if image is not None else "",
         "width": width,
         "height": height,
         "cells": cells,
-        "columns": [c for c in COLUMNS if c != "score" or scored] + (["kind"] if len(set(kinds)) > 1 else []),
+        "columns": columns + (["kind"] if len(set(kinds)) > 1 else []),
         "scored": scored,
         "threshold": threshold if scored else 0.0,
         "plain": PLAIN if not counts else "",
@@ -80,14 +105,33 @@ def payload(
         "counts": [list(entry) for entry in counts] or None,
         "pixel": pixel_size,
         "draw": draw,
+        **more,
     }
+
+
+def outlines(instances: Instances) -> list[list[float]]:
+    """Rings x0, y0, x1, y1 ... of all objects."""
+    rings = (ring for mask, corner in instances.box_masks() for ring in contours(mask, corner))
+    return [np.round(ring, 1).ravel().tolist() for ring in rings]
 
 
 def data_url(image: np.ndarray) -> str:
     """The image inside the answer itself: nobody but its visitor can ask for it."""
     height, width = image.shape[:2]
     step = int(np.ceil(max(np.sqrt(height * width / MOST_SHOWN), max(height, width) / MOST_SIDE)))
-    image = image[::step, ::step]
+    return jpeg_url(Image.fromarray(to_uint8(image[::step, ::step])))
+
+
+def jpeg_url(picture: Image.Image, quality: int = 90) -> str:
+    """A picture as an address that holds it."""
     buffer = io.BytesIO()
-    Image.fromarray(to_uint8(image)).save(buffer, "JPEG", quality=90)
+    picture.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def thumbnail(image: np.ndarray, side: int = 96) -> str:
+    """A small picture of an image as such an address."""
+    step = max(1, max(image.shape[:2]) // (2 * side))
+    picture = Image.fromarray(to_uint8(image[::step, ::step]))
+    picture.thumbnail((side, side))
+    return jpeg_url(picture, 75)

@@ -1,30 +1,34 @@
-"""The tab Teach: outlines of one image in, an adapter out."""
+"""The tab Teach: outlines of one image in, an adapter out, judged on a part of the image that it didn't see."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import batch as batches
 import gradio as gr
 import modelling
 import pandas as pd
 import reading
-from offices import forget, modellers, new_folder, read, readers, run
+from offices import forget, modellers, new_folder, read, run
+from outlines import check_drawn, checked
 from samples import SAMPLES
-from segment import checked
+from telling import bad, bind, good, hidden, shown, status
+from turns import TURNS
 from viewer import viewer
-from work import WAIT, cancelled, gpu, patiently
+from work import default, gpu
 
 from glioma_hf import InputError
-from glioma_hf.data.images import SUFFIXES
 
-EMPTY = "Choose a sample or drop in an image of yours; then give its outlines or draw them here."
+EMPTY = (
+    "Choose a sample or drop in an image of yours; then give the outlines of its cells, or draw them here.<br>"
+    "The model learns from them, and the tab <b>Segment</b> then finds cells of this kind."
+)
+UNKNOWN = "Now give the outlines of its cells, or draw around some of them with the pencil."
 MOST_STEPS = 400
-MOST_NUMBERS = 400_000  # coordinates of all outlines that are drawn
-MOST_OUTLINES = 5000
 
 
 def forget_kept(kept: dict | None) -> None:
@@ -32,87 +36,145 @@ def forget_kept(kept: dict | None) -> None:
     forget(kept and kept["folder"])
 
 
-def open_image(upload: str | None, sample_name: str | None, lesson: dict | None) -> tuple[dict | None, Any, str]:
-    """(lesson, viewer, status) of an image, in place of the lesson before; a sample comes with its outlines."""
+def nothing(ui: Any) -> dict:
+    """The tab without a lesson."""
+    return {ui.lesson: None, ui.viewer: None, ui.status: "", ui.plot: hidden(), ui.before_after: ""}
+
+
+def open_image(ui: Any, upload: str | None, sample_name: str | None, lesson: dict | None) -> Iterator[dict]:
+    """Open an image in place of the lesson before; a sample comes with its outlines."""
     forget_kept(lesson)
+    yield nothing(ui)
     if not upload and not sample_name:
-        return None, None, ""
+        return
     folder = str(new_folder())
     try:
-        shown, known = read(reading.open_lesson, upload, sample_name, folder)
+        seen, known = read(reading.open_lesson, upload, sample_name, folder)
     except BaseException:
         forget(folder)
         raise
-    told = "Its outlines are known." if known else "Now upload its outlines, or draw them with the pencil."
-    return {"folder": folder, "given": known, "drawn": []}, shown, told
+    told = "Its outlines are known. Now press **Teach**." if known else UNKNOWN
+    name = Path(upload).name if upload else sample_name
+    yield {
+        ui.lesson: {"folder": folder, "given": known, "drawn": [], "name": name},
+        ui.viewer: seen,
+        ui.status: good(told),
+    }
 
 
-def add_outlines(lesson: dict | None, path: str | None) -> tuple[dict | None, Any, str]:
-    """(lesson, viewer, status) with the outlines of an uploaded file in place of those given before."""
+def open_from_segment(ui: Any, batch: str | None, lesson: dict | None) -> dict:
+    """Open the image that Segment shows, with its cells as they were corrected."""
+    entry = batches.looked_at(batch) if batch else None
+    if entry is None or not entry.facts.found:
+        raise InputError("Find the cells of an image and correct them first; then teach from them.")
+    folder = str(new_folder())
+    try:
+        seen, number = read(reading.lesson_from, str(entry.folder), entry.facts.threshold, folder)
+    except BaseException:
+        forget(folder)
+        raise
+    forget_kept(lesson)
+    name = entry.facts.sample or entry.facts.name
+    told = f"{number} cells of {name}, as they are in Segment, with {entry.facts.corrections} corrections of yours. "
+    return {
+        **nothing(ui),
+        ui.lesson: {"folder": folder, "given": True, "drawn": [], "name": name},
+        ui.viewer: seen,
+        ui.status: good(told + "Now press **Teach**."),
+        ui.tabs: gr.Tabs(selected="teach"),
+    }
+
+
+def add_outlines(ui: Any, lesson: dict | None, path: str | None) -> dict:
+    """Take the outlines of an uploaded file in place of those given before."""
     if lesson is None or not path:
-        return lesson, gr.skip(), "Open an image first." if path else ""
-    shown, number = read(reading.add_outlines, path, lesson["folder"])
-    return {**lesson, "given": True, "drawn": []}, shown, f"{number} outlines read."
+        raise InputError("Open the image first, then give its outlines.")
+    seen, number = read(reading.add_outlines, path, lesson["folder"])
+    return {
+        ui.lesson: {**lesson, "given": True, "drawn": []},
+        ui.viewer: seen,
+        ui.status: good(f"{number} outlines read. Now press **Teach**."),
+    }
 
 
-def keep_drawn(lesson: dict | None, event: gr.EventData) -> dict | None:
+def keep_drawn(ui: Any, lesson: dict | None, event: gr.EventData) -> dict:
     """Remember what the pencil drew. Raises `InputError` for what no pencil draws."""
-    return None if lesson is None else {**lesson, "drawn": check_drawn(getattr(event, "outlines", None))}
-
-
-def check_drawn(outlines: Any) -> list[list[float]]:
-    """Outlines that were drawn, as lists x0, y0, x1, y1 ... Raises `InputError` for anything else."""
-    if not isinstance(outlines, list) or len(outlines) > MOST_OUTLINES:
-        raise InputError(f"what was drawn isn't a list of at most {MOST_OUTLINES} outlines")
-    left = MOST_NUMBERS
-    for number, outline in enumerate(outlines, start=1):
-        left -= len(outline) if isinstance(outline, list) else left + 1
-        if left < 0:
-            raise InputError(f"outline {number} isn't a list of numbers, or all are of over {MOST_NUMBERS}")
-        for value in outline:
-            # A pencil may leave the image, but not by far.
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(f"outline {number} has a coordinate that is no number; draw it again")
-            if abs(value) > 2 * reading.MOST_TAUGHT:
-                raise InputError(f"outline {number} lies outside the image; draw it again")
-    return outlines
+    drawn = check_drawn(getattr(event, "outlines", None))
+    return {ui.lesson: None if lesson is None else {**lesson, "drawn": drawn}}
 
 
 @gpu(duration=240)
-def teach_model(lesson: dict | None, steps: int, taught: dict | None) -> Iterator[tuple]:
-    """Fine-tune on the lesson; yields (status, loss curve, adapter's zip, taught) as it goes."""
+def teach_model(ui: Any, lesson: dict | None, steps: int, taught: dict | None) -> Iterator[dict]:
+    """Fine-tune on the lesson; yields what changes as it goes."""
     if lesson is None:
         raise InputError("Open an image first.")
     steps = round(checked(steps, 1, MOST_STEPS, "the number of steps"))
-    gathered = run(readers, reading.gather, lesson["folder"], lesson["given"], lesson["drawn"])
-    number = yield from patiently(gathered)
-    started, losses = time.perf_counter(), []
-    folder, ap = str(new_folder()), None
+    yield {ui.cancel: gr.update(interactive=True), ui.button: gr.update(interactive=False), ui.before_after: ""}
+    read(reading.gather, lesson["folder"], lesson["given"], lesson["drawn"])
+    losses: list[tuple[int, float]] = []
+    folder, told = str(new_folder()), None
+    words, base = default()
     try:
-        yield f"Teaching on {number} outlines …", gr.skip(), None, taught
-        for kind, news in run(modellers, modelling.teach_adapter, lesson["folder"], steps, folder):
-            if kind == "done":
-                ap = news
-            elif kind == "idle":
-                yield WAIT
-            elif news.loss is None:
-                yield f"{news.message.capitalize()} …", curve(losses), None, taught
-            else:
-                step, of, loss = round(news.done), round(news.total), news.loss
-                losses.append((step, loss))
-                left = (time.perf_counter() - started) / step * (of - step)
-                if step % 2 == 0 or step == of:
-                    told = f"Step {step} of {of}, loss {loss:.3f}, about {left:.0f} s left"
-                    yield told, curve(losses), None, taught
+        with TURNS.ticket("teach", steps / 80) as ticket:
+            for waiting in ticket.waiting():
+                yield {ui.status: waiting}
+            started = time.perf_counter()
+            job = run(modellers, modelling.teach_adapter, lesson["folder"], base, steps, folder)
+            for kind, news in ticket.follow(job):
+                if kind == "done":
+                    told = news
+                elif kind == "idle":
+                    yield {ui.status: gr.skip()}
+                elif news.loss is None:
+                    yield {ui.status: good(f"{news.message.capitalize()} …"), ui.plot: shown(curve(losses))}
+                else:
+                    step, of, loss = round(news.done), round(news.total), news.loss
+                    losses.append((step, loss))
+                    left = (time.perf_counter() - started) / step * (of - step)
+                    if step % 2 == 0 or step == of:
+                        said = f"Step {step} of {of}, loss {loss:.3f}, about {left:.0f} s left"
+                        yield {ui.status: said, ui.plot: shown(curve(losses))}
     finally:
-        if ap is None:
+        if told is None:
             forget(folder)
     forget_kept(taught)
-    done = (
-        f"Taught in {time.perf_counter() - started:.0f} s; AP50 {ap:.2f} on the image it was taught on. The tab "
-        "Segment uses it from now on, for you alone. Download it to keep it."
-    )
-    yield done, curve(losses), str(Path(folder) / "adapter.zip"), {"adapter": folder, "folder": folder}
+    yield {
+        ui.status: good(said_of(told, time.perf_counter() - started)),
+        ui.plot: shown(curve(losses)),
+        ui.before_after: beside(told),
+        ui.adapter: shown(str(Path(folder) / "adapter.zip")),
+        ui.taught: {"adapter": folder, "folder": folder, "base": base, "words": words, "name": lesson["name"]},
+        ui.cancel: gr.update(interactive=False),
+        ui.button: gr.update(interactive=True),
+    }
+
+
+def said_of(told: dict[str, Any], seconds: float) -> str:
+    """What was learned, in sentences."""
+    text = f"Taught in {seconds:.0f} s on {told['taught']} cells. "
+    if told["held"]:
+        text += (
+            f"On {told['held']} cells of a part that was held out, AP50 was {told['before']:.2f} before and is "
+            f"{told['after']:.2f} now. "
+        )
+        if told["after"] <= told["before"]:
+            text += "That is no gain: give more outlines, or more steps. "
+    else:
+        text += (
+            "There were too few to hold some out, so nobody knows yet what it gained: look at another image of yours. "
+        )
+    return text + "Segment uses it from now on, for you alone, and can be told not to. Download it to keep it."
+
+
+def beside(told: dict[str, Any]) -> str:
+    """Pictures of the part held out, before and after."""
+    if not told["held"]:
+        return ""
+    figures = ""
+    for name, picture in zip(("before", "after"), told["pictures"], strict=True):
+        words = f"The part held out, {name}: AP50 {told[name]:.2f} (your outlines blue, found ones orange)"
+        figures += f'<figure><img src="{picture}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+    return f'<div class="beside">{figures}</div>'
 
 
 def curve(losses: list[tuple[int, float]]) -> pd.DataFrame:
@@ -122,50 +184,59 @@ def curve(losses: list[tuple[int, float]]) -> pd.DataFrame:
     return table
 
 
-def tab(taught: gr.State) -> None:
-    """Lay the tab out."""
-    lesson = gr.State(time_to_live=3600, delete_callback=forget_kept)
-    with gr.Row():
+def cancelled(ui: Any) -> dict:
+    """What is said after Cancel."""
+    time.sleep(0.7)  # news that was on its way then may come after it
+    return {ui.status: "Cancelled.", ui.cancel: gr.update(interactive=False), ui.button: gr.update(interactive=True)}
+
+
+def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
+    """Lay the tab out; `segment` is the tab that cells may come from."""
+    ui = SimpleNamespace(taught=taught, tabs=tabs, lesson=gr.State(time_to_live=3600, delete_callback=forget_kept))
+    with gr.Row(elem_classes="tab"):
         with gr.Column(scale=1, min_width=290):
             chosen = gr.Dropdown(
                 list(SAMPLES), value=None, label="Sample with outlines (synthetic)", elem_id="teach-sample"
             )
-            upload = gr.File(
-                label="Or your image", file_types=list(SUFFIXES), type="filepath", height=140, elem_id="teach-upload"
-            )
+            upload = gr.File(label="Or your image", type="filepath", height=140, elem_id="teach-upload")
             outlines = gr.File(
-                label="Outlines: COCO or ROI zip",
-                file_types=[".json", ".zip"],
-                type="filepath",
-                height=140,
-                elem_id="teach-outlines",
+                label="Its outlines: COCO or ImageJ", type="filepath", height=140, elem_id="teach-outlines"
             )
-            steps = gr.Slider(
-                10, MOST_STEPS, value=80, step=10, label="Steps (80 take some 4 minutes on two CPU cores)"
-            )
+            steps = gr.Slider(10, MOST_STEPS, value=80, step=10, label="Steps of learning")
             with gr.Row():
-                button = gr.Button("Teach", variant="primary", elem_id="teach-run", min_width=110)
-                cancel = gr.Button("Cancel", elem_id="teach-cancel", min_width=90)
-            status = gr.Markdown("Ready.", elem_id="teach-status")
-            adapter = gr.File(label="Adapter", interactive=False, elem_id="teach-adapter")
+                ui.button = gr.Button("Teach", variant="primary", elem_id="teach-run", min_width=110)
+                ui.cancel = gr.Button("Cancel", elem_id="teach-cancel", min_width=90, interactive=False)
+            ui.status = status("teach-status")
+            ui.adapter = gr.File(label="What was taught", interactive=False, visible=False, elem_id="teach-adapter")
         with gr.Column(scale=3, min_width=320):
-            shown = viewer("teach-viewer", EMPTY)
-            plot = gr.LinePlot(x="step", y="loss", title="Loss", height=200, elem_id="teach-loss")
-    opened = [lesson, shown, status]
-    private = {"api_visibility": "private"}
-    chosen.input(lambda name, before: open_image(None, name, before), [chosen, lesson], opened, **private)
-    upload.upload(lambda path, before: open_image(path, None, before), [upload, lesson], opened, **private)
-    outlines.upload(add_outlines, [lesson, outlines], opened, **private)
-    shown.edit(keep_drawn, lesson, lesson, show_progress="hidden", **private)
-    run = button.click(
-        teach_model,
-        [lesson, steps, taught],
-        [status, plot, adapter, taught],
-        concurrency_id="model",
-        concurrency_limit=1,
-        show_progress_on=adapter,
+            ui.viewer = viewer("teach-viewer", EMPTY)
+            ui.before_after = gr.HTML("", elem_id="teach-before-after", apply_default_css=False)
+            ui.plot = gr.LinePlot(x="step", y="loss", title="Loss", height=200, visible=False, elem_id="teach-loss")
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    opened = [ui.lesson, ui.viewer, ui.status, ui.plot, ui.before_after]
+    nobody = gr.State(None)
+    chosen.input(bind(open_image, ui), [nobody, chosen, ui.lesson], opened, **private)
+    gr.on([upload.upload, upload.clear], bind(open_image, ui), [upload, nobody, ui.lesson], opened, **private)
+    outlines.upload(bind(add_outlines, ui), [ui.lesson, outlines], opened, **private)
+    ui.viewer.edit(bind(keep_drawn, ui), ui.lesson, [ui.lesson, ui.status], trigger_mode="always_last", **private)
+    # What is in the way is said where the button is.
+    segment.to_teach.click(
+        bind(
+            open_from_segment,
+            ui,
+            lambda: {segment.status: bad("Find the cells of an image first; then teach from them.")},
+        ),
+        [segment.batch, ui.lesson],
+        [*opened, tabs, segment.status],
         **private,
     )
-    at_once = {"queue": False, "show_progress": "hidden", **private}
-    stop = cancel.click(lambda: "Cancelled.", None, status, cancels=[run], **at_once)
-    stop.then(cancelled, None, status, **at_once)
+    buttons = [ui.button, ui.cancel]
+    ended = lambda: {ui.button: gr.update(interactive=True), ui.cancel: gr.update(interactive=False)}  # noqa: E731
+    run = ui.button.click(
+        bind(teach_model, ui, ended),
+        [ui.lesson, steps, taught],
+        [ui.status, ui.plot, ui.before_after, ui.adapter, taught, *buttons],
+        concurrency_limit=16,
+        **private,
+    )
+    ui.cancel.click(bind(cancelled, ui), None, [ui.status, *buttons], cancels=[run], queue=False, **private)

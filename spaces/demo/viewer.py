@@ -1,4 +1,7 @@
-"""The viewer on the page; what it shows is made by shown.py."""
+"""The viewer and the strip of thumbnails on the page; what they show is made by shown.py and finding.py.
+
+Their scripts are served once, from the folder `web`, whatever number of viewers the page has.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,29 @@ from pathlib import Path
 
 import gradio as gr
 
-HERE = Path(__file__).parent
+WEB = Path(__file__).parent / "web"
+ADDRESS = "web"  # under which the folder is served
+START = 'import(new URL("{address}/{script}", document.baseURI)).then((m) => m.start(element, props, trigger, watch))'
 
 
 def viewer(elem_id: str, empty: str) -> gr.HTML:
     """A viewer that says `empty` until it is given a `payload`."""
     return gr.HTML(
         value=None,
-        html_template=(HERE / "viewer.html").read_text(encoding="utf-8"),
-        css_template=(HERE / "viewer.css").read_text(encoding="utf-8"),
-        js_on_load=(HERE / "viewer.js").read_text(encoding="utf-8"),
+        html_template='<div class="cells-viewer"><div class="empty">${empty}</div></div>',
+        js_on_load=START.format(address=ADDRESS, script="viewer.js"),
         empty=empty,
+        elem_id=elem_id,
+        apply_default_css=False,
+    )
+
+
+def strip(elem_id: str) -> gr.HTML:
+    """Thumbnails of the images of a batch."""
+    return gr.HTML(
+        value=None,
+        html_template='<div class="strip-frame"><div class="strip" role="group" aria-label="Open images"></div></div>',
+        js_on_load=START.format(address=ADDRESS, script="strip.js"),
         elem_id=elem_id,
         apply_default_css=False,
     )

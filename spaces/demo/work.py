@@ -1,24 +1,17 @@
-"""What the tabs share: what visitors choose, how they wait, and what is said when it fails."""
+"""What the tabs share: which models visitors choose."""
 
 from __future__ import annotations
 
-import html
-import logging
-import re
-import secrets
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import modelling
 from offices import models, readers, run
-from worker import Broken
 
 from glioma_hf import InputError
 from glioma_hf.hub import is_repo
-from glioma_hf.models import EMBEDDED as EMBEDDED_BASE
 
 try:  # on ZeroGPU hardware a function asks for its seconds of GPU; elsewhere nothing changes
     from spaces import GPU as gpu
@@ -29,49 +22,43 @@ except ImportError:
         return function if function is not None else lambda wrapped: wrapped
 
 
-WAIT = (gr.skip(), gr.skip(), gr.skip(), gr.skip())  # no news for an event of four outputs
-EMBEDDED = "Embedded model"
-OTHER = "SAM from the Hub"
+OTHER = "another one from the Hub"
 ADAPTER_SILENCE = 60.0  # seconds without a word, where a visitor's adapter is put on a base that is here
 
-LOG = logging.getLogger("glioma_hf.demo")
 
+@dataclass(frozen=True)
+class Model:
+    """A model that is chosen on the page.
 
-def patiently(news: Iterator[tuple]) -> Generator[tuple, None, Any]:
-    """What a job returns, for an event of four outputs that yields meanwhile, so that Cancel is heard at once."""
-    for kind, what in news:
-        if kind == "done":
-            return what
-        yield WAIT
+    Attributes:
+        base, adapter: as `modelling.load` takes them.
+        words: what it is called.
+    """
 
+    base: str
+    adapter: str | None
+    words: str
 
-def cancelled() -> str:
-    """What the status says once more after Cancel: news that was on its way then may have come after it."""
-    time.sleep(0.7)
-    return "Cancelled."
+    @property
+    def by(self) -> str:
+        """What tells it apart from others."""
+        return f"{self.base}|{self.adapter or ''}"
 
-
-def complain(error: Exception | str, *paths: str | None) -> gr.Error:
-    """A sentence for the visitor, in which their own file's name stands for its path on the server."""
-    text = str(error)
-    for path in paths:
-        if path:
-            text = text.replace(path, Path(path).name)
-    text = re.sub(r"(?<![\w.~-])/\S*/", "", text)
-    return gr.Error(html.escape(text, quote=False), print_exception=False, title="That didn't work")
-
-
-def unforeseen(error: BaseException) -> gr.Error:
-    """A sentence for the visitor about an error that is ours; its trace goes to the log under the same number."""
-    number = secrets.token_hex(4)
-    trace = f"\n{error}" if isinstance(error, Broken) else ""
-    LOG.error("unforeseen error %s%s", number, trace, exc_info=None if trace else error)
-    return complain(f"Something went wrong that is our fault, not yours; please report it with the number {number}")
+    @property
+    def silence(self) -> float | None:
+        """How long its process may say nothing: what visitors send must load soon, the Hub may take its time."""
+        known = self.adapter is not None and self.base in choices().values() and Path(self.adapter).is_absolute()
+        return ADAPTER_SILENCE if known else None
 
 
 def choices() -> dict[str, str]:
-    """Models to start from that come with the installation: how the page calls them, and `load_segmenter`."""
-    return {EMBEDDED if base == EMBEDDED_BASE else f"{name}: {base}": f"{name}:{base}" for name, base in models()}
+    """Models that come with the installation: how the page calls them, and `load_segmenter`; the default first."""
+    return {f"{name}: {base}": f"{name}:{base}" for name, base in models()}
+
+
+def default() -> tuple[str, str]:
+    """The first of `choices`."""
+    return next(iter(choices().items()))
 
 
 def choose_base(model: str, hub_name: str | None) -> str:
@@ -87,22 +74,42 @@ def on_hub(name: str | None, what: str) -> str:
     return name
 
 
-def choose_adapter(
-    adapter_file: str | None, adapter_name: str | None, taught: str | None, folder: str | Path
-) -> Generator[tuple, None, str | None]:
-    """The adapter that is chosen on the page: uploaded (unpacked into `folder`), on the Hub or taught here.
-
-    Yields like `patiently`. Raises `InputError` for what is none.
-    """
+def in_words(
+    model: str, hub_name: str | None, adapter_file: str | None, adapter_name: str | None, taught: dict | None, use: bool
+) -> str:
+    """What the chosen model is called, before anything is checked."""
+    if use and taught:
+        return f"{taught['words']}, taught by you on {taught['name']}"
+    base = model if model in choices() else (hub_name or "").strip() or "none yet"
     if adapter_file:
-        target = str(Path(folder) / "adapter" / Path(adapter_file).name)  # its owner knows it by that name
-        yield from patiently(run(readers, modelling.unpack, adapter_file, target))
-        return target
-    if (adapter_name or "").strip():
-        return on_hub(adapter_name, "an adapter on the Hub, such as USER/NAME")
-    return taught
+        return f"{base} with {Path(adapter_file).name}"
+    return f"{base} with {adapter_name.strip()}" if (adapter_name or "").strip() else base
 
 
-def silence(base: str, adapter: str | None) -> float | None:
-    """How long the model's process may say nothing: what visitors send must load soon, the Hub may take its time."""
-    return ADAPTER_SILENCE if adapter and base in choices().values() and Path(adapter).is_absolute() else None
+def choose_model(
+    model: str,
+    hub_name: str | None,
+    adapter_file: str | None,
+    adapter_name: str | None,
+    taught: dict | None,
+    use: bool,
+    folder: str | Path,
+) -> Iterator[tuple[str, Any]]:
+    """News until ("done", the `Model` chosen): a base, with an adapter uploaded (unpacked into `folder`), on the Hub,
+    or, with `use`, what was taught here. Raises `InputError` for what is none.
+    """
+    words = in_words(model, hub_name, adapter_file, adapter_name, taught, use)
+    if use and taught:
+        yield "done", Model(taught["base"], taught["adapter"], words)
+        return
+    base = choose_base(model, hub_name)
+    adapter = None
+    if adapter_file:
+        adapter = str(Path(folder) / f"adapter_{Path(adapter_file).parent.name[:16]}" / Path(adapter_file).name)
+        if not Path(adapter).is_dir():  # its owner knows it by that name
+            for kind, what in run(readers, modelling.unpack, adapter_file, adapter):
+                if kind != "done":
+                    yield kind, what
+    elif (adapter_name or "").strip():
+        adapter = on_hub(adapter_name, "an adapter on the Hub, such as USER/NAME")
+    yield "done", Model(base, adapter, words)

@@ -28,7 +28,7 @@ TICK = 0.05  # seconds from one look at a process to the next
 GRACE = 5.0  # seconds in which a job that was given up has to end by itself
 START = 180.0  # seconds in which a new process has to be ready
 IDLE = 0.5  # seconds after which whoever awaits a job is told that there is no news
-ELSEWHERE = "give less, or use glioma-hf on a computer of your own"
+ELSEWHERE = "give a smaller image, or use this page on a computer of your own"
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Bounds:
         seconds: in all.
         silent: seconds without a word of progress.
         answer: bytes of what it returns.
+        rest: megabytes that its process may hold afterwards; another takes its place where it holds more.
     """
 
     megabytes: int
     seconds: float
     silent: float
     answer: int = 32 * 2**20
+    rest: int = 1024
 
 
 class Exceeded(InputError):
@@ -189,7 +191,7 @@ class Workers:
             process.kill()
             raise
         finally:
-            if process.megabytes() > bounds.megabytes / 2:  # what a job left behind is not to be the next one's
+            if process.megabytes() > bounds.rest:  # what a job left behind is not to be the next one's
                 process.kill()
             self._free.put(self._living(process))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -9,7 +10,7 @@ import roifile
 import tifffile
 
 from glioma_hf import InputError, Instances
-from glioma_hf.data.exports import read_rois, write_label_map, write_rois
+from glioma_hf.data.exports import read_rois, write_geojson, write_label_map, write_rois
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.strategies import square
 
@@ -69,3 +70,30 @@ OVAL.roitype = roifile.ROI_TYPE.OVAL
 def test_bad_rois_are_named(data, says):
     with pytest.raises(InputError, match=says):
         read_rois(data, (40, 50), "c.zip")
+
+
+def test_geojson_has_every_object_whole_in_pixels(tmp_path):
+    two_parts = [square(20, 20, 4)[0], square(28, 20, 4)[0]]
+    cells = Instances.from_polygons([square(2, 2, 10), square(6, 2, 10), two_parts], (40, 40), ids=[1, 2, 7])
+    write_geojson(cells, tmp_path / "cells.geojson", [{"Area px": area} for area in (100, 100, 32)])
+    content = json.loads((tmp_path / "cells.geojson").read_text())
+    assert content["type"] == "FeatureCollection"
+    assert [f["properties"]["name"] for f in content["features"]] == ["cell 1", "cell 2", "cell 7"]
+    assert [f["geometry"]["type"] for f in content["features"]] == ["Polygon", "Polygon", "MultiPolygon"]
+    assert [f["properties"]["measurements"]["Area px"] for f in content["features"]] == [100, 100, 32]
+    outlines = []
+    for feature in content["features"]:
+        kind, rings = feature["geometry"]["type"], feature["geometry"]["coordinates"]
+        polygons = [rings] if kind == "Polygon" else rings
+        assert all(ring[0] == ring[-1] for (ring,) in polygons)  # closed, as the format wants it
+        outlines.append([np.ravel(ring).tolist() for (ring,) in polygons])
+    assert Instances.from_polygons(outlines, (40, 40)).areas.tolist() == cells.areas.tolist()
+
+
+def test_labels_and_names_of_regions_may_be_ids(tmp_path):
+    cells = Instances.from_polygons([square(2, 2, 10), square(20, 2, 10)], (40, 40), ids=[3, 8])
+    write_label_map(cells, tmp_path / "labels.tif", by_id=True)
+    assert set(np.unique(tifffile.imread(tmp_path / "labels.tif"))) == {0, 3, 8}
+    write_rois(cells, tmp_path / "rois.zip", by_id=True)
+    with zipfile.ZipFile(tmp_path / "rois.zip") as packed:
+        assert packed.namelist() == ["cell_00003.roi", "cell_00008.roi"]

@@ -94,7 +94,7 @@ def visit(browser, address):
         context = browser.new_context(viewport=viewport, accept_downloads=True)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(180_000)
+        page.set_default_timeout(90_000)
         page.goto(address)
         page.wait_for_selector("#find")
         if tab != "Segment":
@@ -116,24 +116,53 @@ def choose_tab(page, name: str) -> None:
 
 
 def downloads(page, selector: str, folder: Path) -> dict[str, Path]:
-    """Click each download; files by the end of their names."""
+    """Click each download, once they stay as they are; files by the end of their names."""
+    links, before = page.locator(f"{selector} a[download]"), None
+    while before != (before := links.evaluate_all("all => all.map((link) => link.href)")):
+        page.wait_for_timeout(700)
     saved = {}
-    for link in page.query_selector_all(f"{selector} a[download]"):
+    for number in range(links.count()):
         with page.expect_download() as event:
-            link.click()
+            links.nth(number).click()
         target = folder / event.value.suggested_filename
         event.value.save_as(target)
         saved[target.name.rsplit("_", 1)[-1]] = target
     return saved
 
 
-def toast(page) -> str:
-    """The sentence by which the page answers bad input."""
-    page.wait_for_selector(".toast-body")
-    text = page.inner_text(".toast-body")
+def told_badly(page, status: str) -> str:
+    """The sentences in a status by which the page answers bad input."""
+    page.wait_for_selector(f"{status} .bad")
+    text = page.inner_text(status)
     assert "Traceback" not in text
     assert "/tmp" not in text
+    assert "--" not in text
     return text
+
+
+def open_sample(page, name: str = "Crowded cells") -> None:
+    """Choose a sample in Segment and wait until it is shown."""
+    page.locator("#sample input").click()
+    page.get_by_role("option", name=name).click()
+    page.wait_for_selector(f"#viewer .caption:has-text('{name}')")
+
+
+def open_images(page, *paths: Path) -> None:
+    """Drop files into Segment."""
+    page.set_input_files("#segment-upload input[type=file]", [str(path) for path in paths])
+
+
+def find_cells(page) -> int:
+    """Press Find cells and wait for the end; how many cells there are."""
+    page.click("#find")
+    page.wait_for_selector("#status:has-text('Done in')")
+    page.wait_for_selector("#viewer .summary:has-text('cells')")
+    return count(page)
+
+
+def count(page, viewer: str = "#viewer") -> int:
+    """How many cells a viewer shows."""
+    return int(page.inner_text(f"{viewer} .summary").split(" ")[0])
 
 
 def place_in_picture(page, viewer: str, x: float, y: float) -> tuple[float, float]:

@@ -58,3 +58,18 @@ def crash(tell):
 
 def name(tell):
     return os.getpid()
+
+
+HOARD: list = []
+
+
+def hoard(tell):
+    HOARD.append(np.ones(2**28, np.uint8))
+
+
+def forget(tell):
+    """Many small things, which the allocator doesn't give back by itself."""
+    kept = [bytes(1000) for _ in range(300_000)]
+    last = kept[-1]
+    del kept
+    return len(last)

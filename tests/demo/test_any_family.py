@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ from glioma_hf.models import load_segmenter
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.workflows.training import teach
 from tests.conftest import ROOT
-from tests.demo.conftest import WIDE, downloads, screenshot
+from tests.demo.conftest import WIDE, downloads, find_cells, open_sample, screenshot
 from tests.models.contract import PAIR
 
 
@@ -23,10 +24,9 @@ def served(dummy, monkeypatch):
     sys.path.insert(0, str(ROOT / "spaces" / "demo"))
     import page as demo
 
-    page = demo.build().queue()
-    _, url, _ = page.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
+    _, url, _ = demo.serve(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
     yield url
-    page.close()
+    demo.gr.close_all()
     sys.path.remove(str(ROOT / "spaces" / "demo"))
 
 
@@ -38,6 +38,7 @@ def page(served, browser):
     opened.set_default_timeout(180_000)
     opened.goto(served)
     opened.wait_for_selector("#find")
+    open_sample(opened)
     opened.locator("#model button").first.click()
     yield opened
     context.close()
@@ -45,10 +46,9 @@ def page(served, browser):
 
 def cells_found(page, tmp_path) -> list[dict]:
     """What Find cells gives on the sample, from the download."""
-    page.click("#find")
+    find_cells(page)
     page.wait_for_selector("#downloads a[download]")
-    page.wait_for_selector("#viewer .summary:has-text('cells')")
-    return json.loads(downloads(page, "#downloads", tmp_path)["coco.json"].read_text())
+    return json.loads(downloads(page, "#downloads", tmp_path)["coco.json"].read_text())["annotations"]
 
 
 def test_a_family_is_a_choice_and_finds_cells(page, tmp_path):
@@ -73,3 +73,12 @@ def test_a_saved_model_of_it_is_uploaded(page, tmp_path):
     found = cells_found(page, tmp_path)
     pixels, _ = samples.sample("Crowded cells")
     assert len(found) == len(load_segmenter(tmp_path / "taught").segment(pixels))
+
+
+def test_models_side_by_side(page):
+    page.locator("#compare button").first.click()
+    page.click("#compare-run")
+    page.wait_for_selector("#status:has-text('Compared on crowded_cells.png')")
+    told = page.locator("#compared figcaption").all_inner_texts()
+    assert any(re.match(r"dummy: plain: \d+ cells, score from", text) for text in told)
+    assert len(told) == len(page.locator("#compare input[type=checkbox]").all()) > 1

@@ -58,9 +58,9 @@ def packed(saved: Path, folder: Path, **changes: bytes | str) -> Path:
 def served(visitor: Visitor) -> None:
     """The page answers this visitor: a sample and its outlines."""
     started = time.monotonic()
-    _, shown, told = visitor.send("teach-sample", "input", "Sparse cells")
-    assert told == "Its outlines are known."
-    assert len(shown["cells"]) > 5
+    shown = visitor.send("teach-sample", "input", "Sparse cells")
+    assert "Its outlines are known." in shown["teach-status"]
+    assert len(shown["teach-viewer"]["cells"]) > 5
     assert time.monotonic() - started < 15
 
 
@@ -177,22 +177,49 @@ def test_adapters(visitor, neighbour, saved, tmp_path, changes):
     assert both(neighbour, lambda: find(visitor, adapter=file))
 
 
-def find(visitor: Visitor, image=None, hub: str = "", adapter=None, adapter_name: str = "", base: str = ""):
-    """Press Find cells."""
-    model = "SAM from the Hub" if hub else base or "Embedded model"
-    return visitor.send("find", "click", image, "Sparse cells", model, hub, adapter, adapter_name, 0)
+def find(visitor: Visitor, hub: str = "", adapter=None, adapter_name: str = "", base: str = ""):
+    """Press Find cells, on a sample."""
+    visitor.send("sample", "input", "Sparse cells")
+    model = "another one from the Hub" if hub else base or visitor.first_model
+    return visitor.send("find", "click", model, hub, adapter, adapter_name, False)
 
 
 def test_afterwards_all_is_well(visitor):
-    _, shown, told, files = find(visitor)
-    assert "Done in" in told
-    assert len(shown["cells"]) > 5
-    assert len(files) == 5
-    # Now that there is a result, what the slider says is checked.
+    found = find(visitor)
+    assert "Done in" in found["status"]
+    assert len(found["viewer"]["cells"]) > 5
+    assert len(found["downloads"]) == 9
+    # Now that there is a result, what the slider says is checked, and of which image.
     for threshold in ("a", 1e308, -1, [1], True, {}):
-        with pytest.raises(Told, match="the threshold is"):
-            visitor.send("viewer", "release", event_data={"threshold": threshold})
-    assert len(visitor.send("viewer", "release", event_data={"threshold": 0.9})[0]) == 5
+        with pytest.raises(Told, match="threshold is"):
+            visitor.send("viewer", "release", event_data={"threshold": threshold, "key": "00"})
+    for key in (None, "", "..", "/etc", "../00", 3, "07"):
+        with pytest.raises(Told, match="isn't open here"):
+            visitor.send("viewer", "release", event_data={"threshold": 0.5, "key": key})
+    assert len(visitor.send("viewer", "release", event_data={"threshold": 0.9, "key": "00"})["downloads"]) == 9
+
+
+BAD_CORRECTIONS = [
+    ({"op": "draw", "outline": nasty.FAR[0]}, "outside the image"),
+    ({"op": "draw", "outline": ["a"] * 6}, "no number"),
+    ({"op": "draw", "outline": [1, 2]}, "three points"),
+    ({"op": "draw", "outline": None}, "isn't a list"),
+    ({"op": "delete", "ids": "all"}, "Choose a cell"),
+    ({"op": "delete", "ids": [10**9]}, "isn't there any more"),
+    ({"op": "merge", "ids": [1]}, "two cells or more"),
+    ({"op": "add", "x": "a", "y": 1}, "no number"),
+    ({"op": "__import__"}, "isn't known"),
+    ({"op": "undo"}, "no correction"),
+]
+
+
+def test_what_is_corrected(visitor):
+    find(visitor)
+    model = visitor.first_model, "", None, "", False
+    for action, says in BAD_CORRECTIONS:
+        with pytest.raises(Told, match=says):
+            visitor.send("viewer", "edit", *model, event_data={"key": "00", **action})
+    assert len(visitor.send("viewer", "release", event_data={"threshold": 0.5, "key": "00"})["downloads"]) == 9
 
 
 @pytest.mark.parametrize(
@@ -219,7 +246,7 @@ def test_private_events_read_uploads_alone(visitor, server, tmp_path):
         with pytest.raises(Told, match=r"wasn't uploaded to this page"):
             visitor.send("teach-upload", "upload", given(path))
         with pytest.raises(Told, match=r"wasn't uploaded to this page"):
-            find(visitor, image=given(path))
+            visitor.send("segment-upload", "upload", [given(path)])
     for path in ("http://127.0.0.1:1/a.tif", "https://example.org/a.tif", "file:///etc/passwd", "ftp://a/b"):
         with pytest.raises(Told, match=r"uploaded, not named by an address|wasn't uploaded"):
             visitor.send("teach-upload", "upload", given(path))
@@ -228,13 +255,15 @@ def test_private_events_read_uploads_alone(visitor, server, tmp_path):
 def test_private_events_check_their_arguments(visitor):
     with pytest.raises(Told, match="not in the list of choices"):
         visitor.send("teach-sample", "input", "../../etc/passwd")
+    visitor.send("sample", "input", "Sparse cells")
     with pytest.raises(Told, match="pixel size"):
-        visitor.send("find", "click", None, "Sparse cells", "Embedded model", "", None, "", 1e300)
+        visitor.send("pixel", "change", 1e300)
     with pytest.raises(Told):
-        visitor.send("find", "click", None, "Sparse cells", "No such model", "", None, "", 0)
-    for threshold in ("a", 1e308, None, [1], True):
-        # There is nothing to write without a result.
-        assert visitor.send("viewer", "release", event_data={"threshold": threshold}) == [None]
+        visitor.send("find", "click", "No such model", "", None, "", False)
+    # There is nothing to write without a result.
+    for key in ("00", None):
+        with contextlib.suppress(Told):
+            assert not visitor.send("viewer", "release", event_data={"threshold": 0.5, "key": key})["downloads"]
 
 
 def test_svg_pickles_and_html_in_names(visitor, tmp_path):
@@ -244,8 +273,10 @@ def test_svg_pickles_and_html_in_names(visitor, tmp_path):
         ("a.npy", b"\x93NUMPY"),
     ):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(Told, match=r"(?i)invalid file type"):
-            visitor.send("teach-upload", "upload", visitor.upload(tmp_path / name))
+        for upload in ("teach-upload", "segment-upload"):
+            file = visitor.upload(tmp_path / name)
+            with pytest.raises(Told, match=r"give TIFF, PNG, JPEG or BMP"):
+                visitor.send(upload, "upload", file if upload == "teach-upload" else [file])
     (tmp_path / "<img src=x onerror=alert(1)>.tif").write_bytes(b"no image")
     file = visitor.upload(tmp_path / "<img src=x onerror=alert(1)>.tif")
     with pytest.raises(Told) as told:
@@ -274,7 +305,7 @@ def test_four_first_visitors_at_once(server, saved):
     told: list[str] = []
 
     def visit() -> None:
-        told.append(find(Visitor(server))[2])
+        told.append(find(Visitor(server))["status"])
 
     threads = [threading.Thread(target=visit) for _ in range(4)]
     for thread in threads:

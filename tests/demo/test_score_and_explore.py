@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,12 @@ import tifffile
 from glioma_hf import Instances
 from glioma_hf.data.splits import annotated_rows
 from glioma_hf.metrics.overlap_ap import overlap_ap
-from tests.demo.conftest import NARROW, choose_tab, screenshot, toast
+from tests.conftest import ROOT
+from tests.demo.conftest import NARROW, choose_tab, downloads, find_cells, open_sample, screenshot, told_badly
 from tests.strategies import square
+
+sys.path.insert(0, str(ROOT / "spaces" / "demo"))
+from samples import sample
 
 SIZE = (120, 160)
 REFERENCE = Instances.from_polygons([square(10, 10, 20), square(25, 15, 20), square(80, 60, 30)], SIZE, ids=[1, 2, 3])
@@ -42,10 +47,12 @@ def upload(page, files: dict[str, Path]) -> None:
 
 def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
     page = visit("Score")
-    assert "Upload references and predictions" in page.inner_text("#score-viewer .empty")
+    assert "then press Score" in page.inner_text("#score-viewer .empty")
     upload(page, {**pair, "image": tmp_path / "one.tif"})
+    # Before anything is scored:
+    page.wait_for_selector("#score-status:has-text('1 of 2 images have no predictions: two.tif')")
     page.click("#score-run")
-    page.wait_for_selector("#score-status:has-text('2 images')")
+    page.wait_for_selector("#score-status:has-text('predictions scored')")
     expected = overlap_ap([(FOUND, REFERENCE), (Instances.empty(SIZE), REFERENCE)])
     table = page.inner_text("#score-table")
     for name in ("ap50", "precision", "recall", "f1"):
@@ -78,13 +85,43 @@ def test_bad_files_are_answered_by_a_sentence(visit, pair, name, content, says):
     page = visit("Score")
     upload(page, pair)
     page.click("#score-run")
-    assert says in toast(page)
+    assert says in told_badly(page, "#score-status")
+
+
+def test_what_segment_gives_is_scored_by_its_name(visit, tmp_path):
+    page = visit()
+    open_sample(page)
+    cells = find_cells(page)
+    page.wait_for_selector("#downloads a[download]")
+    predictions = downloads(page, "#downloads", tmp_path)["coco.json"]
+    _, truth = sample("Crowded cells")
+    images = [
+        {"id": 7, "file_name": "another.png", "width": 640, "height": 480},
+        {"id": 9, "file_name": "crowded_cells.png", "width": 640, "height": 480},
+    ]
+    truth = truth.select(truth.categories != 3)
+    annotations = truth.to_coco(9, [1] * 4)
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    choose_tab(page, "Score")
+    upload(page, {"references": tmp_path / "truth.json", "predictions": predictions})
+    page.wait_for_selector("#score-status:has-text('1 of 2 images have no predictions: another.png')")
+    page.click("#score-run")
+    page.wait_for_selector("#score-status:has-text('predictions scored')")
+    told = page.inner_text("#score-status")
+    found = Instances.from_coco(json.loads(predictions.read_text())["annotations"], (480, 640))
+    expected = overlap_ap([(found, truth)])
+    assert expected.ap50 > 0
+    assert f"{expected.ap50:.4f}" in page.inner_text("#score-table")
+    border = int(found.touching_border().sum())
+    assert border > 0
+    assert f"{border} of {cells} predictions aren't scored: {border} touch the border" in told
 
 
 def test_files_that_are_missing_are_asked_for(visit):
     page = visit("Score")
     page.click("#score-run")
-    assert "Give a COCO file of references" in toast(page)
+    assert "Give a COCO file of references" in told_badly(page, "#score-status")
 
 
 def pick(page, label: str, option: str) -> None:
@@ -122,7 +159,8 @@ def test_every_tab_on_a_phone_and_in_the_dark(visit, address):
         assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1, tab
     page.goto(f"{address}/?__theme=dark")
     page.wait_for_selector("#find")
-    page.click("#find")
+    open_sample(page)
+    find_cells(page)
     page.wait_for_selector("#downloads a[download]")
     assert page.evaluate("document.body.classList.contains('dark')")
     screenshot(page, "segment_dark")

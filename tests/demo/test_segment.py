@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,30 @@ from PIL import Image
 from glioma_hf import Instances
 from glioma_hf.data.exports import read_rois
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
-from tests.demo.conftest import NARROW, downloads, place_in_picture, screenshot, toast
+from tests.demo.conftest import (
+    NARROW,
+    count,
+    downloads,
+    find_cells,
+    open_images,
+    open_sample,
+    place_in_picture,
+    screenshot,
+    told_badly,
+)
 
 SCENE = generate_scene(21, SceneConfig(width=200, height=150, cells_per_megapixel=(300, 300))).image
 
 
-def count(page) -> int:
-    return int(re.match(r"(\d+) cells", page.inner_text("#viewer .summary")).group(1))
-
-
 def find(page) -> int:
-    page.click("#find")
+    open_sample(page)
+    cells = find_cells(page)
     page.wait_for_selector("#downloads a[download]")
-    page.wait_for_selector("#viewer .summary:has-text('cells')")
-    return count(page)
+    return cells
+
+
+def columns(page) -> list[str]:
+    return page.eval_on_selector_all("#viewer th", "cells => cells.map((cell) => cell.dataset.name)")
 
 
 def slide(page, presses: int) -> None:
@@ -41,7 +52,9 @@ def slide(page, presses: int) -> None:
 
 def test_sample_gives_count_table_histograms_and_files(visit, tmp_path):
     page = visit()
-    assert "Choose a sample" in page.inner_text("#viewer .empty")
+    assert "choose a sample" in page.inner_text("#viewer .empty")
+    page.click("#find")
+    assert "Choose a sample or drop in an image first" in told_badly(page, "#status")
     cells = find(page)
     assert cells > 5
     assert page.locator("#viewer tbody tr").count() == cells
@@ -51,14 +64,27 @@ def test_sample_gives_count_table_histograms_and_files(visit, tmp_path):
     assert "per megapixel" in page.inner_text("#viewer .summary")
     screenshot(page, "segment_wide")
     files = downloads(page, "#downloads", tmp_path)
-    assert set(files) == {"coco.json", "shapes.csv", "rois.zip", "labels.tif", "overlay.png"}
-    found = Instances.from_coco(json.loads(files["coco.json"].read_text()), (480, 640))
+    assert set(files) == {
+        *("all.zip", "cells.csv", "coco.json", "session.json", "qupath.geojson", "rois.zip"),
+        *("labels.tif", "preview.png", "overlay.png"),
+    }
+    content = json.loads(files["coco.json"].read_text())
+    assert [(i["id"], i["file_name"]) for i in content["images"]] == [(1, "crowded_cells.png")]
+    found = Instances.from_coco(content["annotations"], (480, 640))
     assert len(found) == cells
-    rows = list(csv.DictReader(files["shapes.csv"].open()))
-    assert [float(r["area"]) for r in rows] == found.areas.tolist()
+    rows = list(csv.DictReader(files["cells.csv"].open()))
+    assert [float(r["area_px"]) for r in rows] == found.areas.tolist()
+    ids = [int(r["id"]) for r in rows]
+    assert ids == [a["cell_id"] for a in content["annotations"]] == list(range(1, cells + 1))
     assert len(read_rois(files["rois.zip"].read_bytes(), (480, 640), "rois")) == cells
     assert np.array_equal(tifffile.imread(files["labels.tif"]), found.to_label_map())
-    assert Image.open(files["overlay.png"]).size == (640, 480)
+    features = json.loads(files["qupath.geojson"].read_text())["features"]
+    assert [f["properties"]["name"] for f in features] == [f"cell {i}" for i in ids]
+    assert features[0]["properties"]["measurements"]["Area px"] == float(rows[0]["area_px"])
+    for name in ("overlay.png", "preview.png"):
+        assert Image.open(files[name]).size == (640, 480)
+    with zipfile.ZipFile(files["all.zip"]) as packed:
+        assert sorted(packed.namelist()) == sorted(f.name for n, f in files.items() if n != "all.zip")
 
 
 def test_slider_answers_at_once_and_files_follow(visit, tmp_path):
@@ -73,7 +99,8 @@ def test_slider_answers_at_once_and_files_follow(visit, tmp_path):
     assert page.locator("#viewer tbody tr").count() == fewer
     page.wait_for_timeout(3000)
     files = downloads(page, "#downloads", tmp_path)
-    assert len(json.loads(files["coco.json"].read_text())) == fewer
+    assert len(json.loads(files["coco.json"].read_text())["annotations"]) == fewer
+    assert f"score from {page.inner_text('#viewer .value')}" in page.inner_text("#viewer .caption")
 
 
 def test_a_click_on_a_cell_selects_its_row_and_the_other_way_round(visit):
@@ -81,7 +108,7 @@ def test_a_click_on_a_cell_selects_its_row_and_the_other_way_round(visit):
     find(page)
     row = page.locator("#viewer tbody tr").nth(2)
     values = row.locator("td").all_inner_texts()
-    names = [t.split(" ")[0] for t in page.locator("#viewer thead button").all_inner_texts()]
+    names = columns(page)
     cell = dict(zip(names, values, strict=True))
     # Round cells lie around their centroid; this one's own pixel may not, so the click is on the smallest there.
     before = page.locator("#viewer canvas").screenshot()
@@ -102,7 +129,8 @@ def test_table_sorts_by_any_column(visit):
     page = visit()
     find(page)
     page.get_by_role("button", name="Sort by area").first.click()
-    column = [t.split(" ")[0] for t in page.locator("#viewer thead button").all_inner_texts()].index("area")
+    column = columns(page).index("area")
+    assert page.evaluate("document.activeElement.textContent") == "area (px²)"  # the focus stays where it was
     areas = [
         float(r.query_selector_all("td")[column].inner_text()) for r in page.query_selector_all("#viewer tbody tr")
     ]
@@ -158,9 +186,11 @@ def test_uploads_of_every_kind(visit, tmp_path, kind):
     else:
         Image.fromarray(SCENE).convert("RGB" if kind == "rgb.png" else "L").save(path, quality=95)
     page = visit()
-    page.set_input_files("#segment-upload input[type=file]", str(path))
-    page.wait_for_selector(f"#segment-upload :text('{path.stem}')")
-    assert find(page) >= 1
+    open_images(page, path)
+    page.wait_for_selector(f"#viewer .caption:has-text('{path.name}')")
+    assert "200 x 150 pixels, cells not found yet" in page.inner_text("#viewer .caption")
+    assert find_cells(page) >= 1
+    page.wait_for_selector("#downloads a[download]")
     files = downloads(page, "#downloads", tmp_path)
     assert Image.open(files["overlay.png"]).size == (200, 150)
     assert files["coco.json"].name == f"{path.stem}_coco.json"
@@ -177,6 +207,9 @@ def bad_upload(kind: str, folder: Path) -> Path:
     elif kind == "huge":
         path = folder / "huge.png"
         Image.new("1", (30_000, 30_000)).save(path)
+    elif kind == "GIF":
+        path = folder / "cells.gif"
+        Image.fromarray(SCENE).save(path)
     else:
         frames = [Image.fromarray(SCENE), Image.fromarray(SCENE[::-1])]
         frames[0].save(folder / "a.gif", save_all=True, append_images=frames[1:])
@@ -192,59 +225,60 @@ def bad_upload(kind: str, folder: Path) -> Path:
         ("empty", "notes.tif: the file is empty"),
         ("huge", "huge.png: "),
         ("animated GIF", "notes.tif: a GIF; give TIFF, PNG, JPEG or BMP"),
+        ("GIF", "cells.gif: a GIF; give TIFF, PNG, JPEG or BMP"),
     ],
 )
-def test_bad_uploads_are_answered_by_a_sentence(visit, tmp_path, kind, says):
+def test_bad_uploads_are_answered_by_a_sentence_and_nothing_else_is_shown(visit, tmp_path, kind, says):
     path = bad_upload(kind, tmp_path)
     page = visit()
-    page.set_input_files("#segment-upload input[type=file]", str(path))
-    page.wait_for_selector(f"#segment-upload :text('{path.stem}')")
+    open_sample(page)
+    open_images(page, path)
+    assert says in told_badly(page, "#status")
+    assert page.locator("#viewer .main").is_hidden()  # not what was open before
     page.click("#find")
-    assert says in toast(page)
+    page.wait_for_selector("#status:has-text('drop in an image first')")
+    assert page.query_selector("#downloads a[download]") is None
 
 
-def test_a_gif_isnt_taken_at_all(visit, tmp_path):
-    Image.fromarray(SCENE).save(tmp_path / "cells.gif")
-    page = visit()
-    page.set_input_files("#segment-upload input[type=file]", str(tmp_path / "cells.gif"))
-    assert "nvalid file type" in toast(page)
-
-
-def test_cancel_stops_the_run(visit, tmp_path):
+def test_cancel_stops_the_run_and_keeps_what_was_there(visit, tmp_path):
     large = generate_scene(3, SceneConfig(width=3600, height=3000, cells_per_megapixel=(40, 40))).image
     tifffile.imwrite(tmp_path / "large.tif", large)
     page = visit()
-    page.set_input_files("#segment-upload input[type=file]", str(tmp_path / "large.tif"))
-    page.wait_for_selector("#segment-upload :text('large')")
+    find(page)
+    open_images(page, tmp_path / "large.tif")
+    page.wait_for_selector("#viewer .caption:has-text('large.tif')")
+    assert page.query_selector("#downloads a[download]") is None  # those were of the sample
+    assert page.locator("#cancel").is_disabled()
     page.click("#find")
-    page.wait_for_selector("#status:has-text('Looking at the image')")
+    page.wait_for_selector("#status:has-text('Looking at large.tif')")
     page.click("#cancel")
     page.wait_for_selector("#status:has-text('Cancelled')")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(2500)
     assert "Cancelled" in page.inner_text("#status")
+    assert page.locator("#cancel").is_disabled()
     assert page.query_selector("#downloads a[download]") is None
-    page.wait_for_timeout(5000)  # nor later
-    assert page.query_selector("#downloads a[download]") is None
+    assert "cells not found yet" in page.inner_text("#viewer .caption")
 
 
 def test_models_that_arent_there_are_told(visit):
     page = visit()
+    open_sample(page)
     page.locator("#model button").first.click()
-    page.get_by_label("SAM from the Hub").check()
-    page.get_by_label("SAM on the Hub").fill("nobody/nothing")
+    page.get_by_label("another one from the Hub").check()
+    page.get_by_label("Model on the Hub (USER/NAME)").fill("nobody/nothing")
     page.click("#find")
-    assert "the model nobody/nothing can't be loaded" in toast(page)
-    page.get_by_label("Embedded model").check()
+    assert "The model nobody/nothing can't be loaded" in told_badly(page, "#status")
+    page.locator("#kind input").first.check()
     page.get_by_label("Adapter on the Hub (USER/NAME)").fill("nobody/nothing")
+    page.wait_for_selector("#in-use:has-text('nobody/nothing')")
     page.click("#find")
-    page.wait_for_selector(".toast-body:has-text('nobody/nothing: no saved model lies there, and the Hub has none')")
+    page.wait_for_selector("#status:has-text('obody/nothing: no saved model lies there, and the Hub has none')")
 
 
 def test_two_visitors_at_once(visit):
     pages = {name: visit() for name in ("Crowded cells", "Sparse cells")}
     for name, page in pages.items():
-        page.get_by_label("Sample (synthetic)").click()
-        page.get_by_role("option", name=name).click()
+        open_sample(page, name)
         page.click("#find")
     for name, page in pages.items():
         page.wait_for_selector("#downloads a[download]")

@@ -14,10 +14,19 @@ import tifffile
 from glioma_hf.data.exports import write_rois
 from glioma_hf.models import load_segmenter
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
-from tests.demo.conftest import choose_tab, downloads, place_in_picture, screenshot, toast
+from tests.demo.conftest import (
+    choose_tab,
+    downloads,
+    find_cells,
+    open_images,
+    open_sample,
+    place_in_picture,
+    screenshot,
+    told_badly,
+)
 from tests.strategies import square
 
-SCENE = generate_scene(22, SceneConfig(width=300, height=260, cells_per_megapixel=(250, 250)))
+SCENE = generate_scene(22, SceneConfig(width=420, height=300, cells_per_megapixel=(250, 250)))
 CELLS = SCENE.instances()
 
 
@@ -25,7 +34,7 @@ CELLS = SCENE.instances()
 def lesson(tmp_path) -> dict[str, Path]:
     """An image with its outlines as COCO JSON and as an ImageJ ROI zip."""
     tifffile.imwrite(tmp_path / "mine.tif", SCENE.image)
-    images = [{"id": 7, "file_name": "mine.tif", "width": 300, "height": 260}]
+    images = [{"id": 7, "file_name": "mine.tif", "width": 420, "height": 300}]
     categories = [{"id": 1, "name": "cell"}]
     content = {"images": images, "annotations": CELLS.to_coco(7, [1, 1]), "categories": categories}
     (tmp_path / "mine.json").write_text(json.dumps(content))
@@ -35,7 +44,7 @@ def lesson(tmp_path) -> dict[str, Path]:
 
 def open_image(page, path: Path) -> None:
     page.set_input_files("#teach-upload input[type=file]", str(path))
-    page.wait_for_selector("#teach-status:has-text('upload its outlines')")
+    page.wait_for_selector("#teach-status:has-text('give the outlines')")
 
 
 def set_steps(page, steps: int) -> None:
@@ -55,7 +64,10 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     page.wait_for_selector("#teach-status:has-text('s left')")
     page.wait_for_selector("#teach-loss canvas, #teach-loss svg")
     page.wait_for_selector("#teach-status:has-text('Taught in')", timeout=240_000)
-    assert "AP50" in page.inner_text("#teach-status")
+    told = page.inner_text("#teach-status")
+    held = int(re.search(r"On (\d+) cells of a part that was held out, AP50 was [\d.]+ before and is [\d.]+", told)[1])
+    assert 0 < held < len(CELLS)
+    assert page.locator("#teach-before-after figure").count() == 2
     screenshot(page, "teach_wide")
     page.wait_for_selector("#teach-adapter a[download]")
     with page.expect_download() as event:
@@ -70,20 +82,30 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     other = visit()
     for name, visitor in (("taught", page), ("other", other)):
         choose_tab(visitor, "Segment")
-        visitor.set_input_files("#segment-upload input[type=file]", str(lesson["image"]))
-        visitor.wait_for_selector("#segment-upload :text('mine')")
-        visitor.click("#find")
+        open_images(visitor, lesson["image"])
+        visitor.wait_for_selector("#viewer .caption:has-text('mine.tif')")
+        assert ("taught by you on mine.tif" in visitor.inner_text("#in-use")) == (name == "taught")
+        find_cells(visitor)
         visitor.wait_for_selector("#downloads a[download]")
         (tmp_path / name).mkdir()
         results[name] = downloads(visitor, "#downloads", tmp_path / name)["coco.json"].read_text()
     assert results["taught"] != results["other"]
+    # It can be turned off.
+    page.get_by_label("Use what I taught").uncheck()
+    page.wait_for_selector("#in-use:not(:has-text('taught'))")
+    find_cells(page)
+    page.wait_for_selector("#viewer .caption:not(:has-text('taught'))")
+    (tmp_path / "off").mkdir()
+    assert downloads(page, "#downloads", tmp_path / "off")["coco.json"].read_text() == results["other"]
     # Uploaded as a file by that other visitor it gives what it gave the first.
     other.locator("#model button").first.click()
     other.set_input_files("#model input[type=file]", str(tmp_path / "adapter.zip"))
     other.wait_for_selector("#model :text('adapter')")
     before = other.get_attribute("#downloads a[download]", "href")
     other.click("#find")
-    changed = "was => { const a = document.querySelector('#downloads a[download]'); return a && a.href !== was }"
+    changed = (
+        "was => { const a = document.querySelector('#downloads a[download]'); return a?.getAttribute('href') !== was }"
+    )
     other.wait_for_function(changed, arg=before)
     assert downloads(other, "#downloads", tmp_path / "other")["coco.json"].read_text() == results["taught"]
 
@@ -101,7 +123,7 @@ def test_outlines_of_imagej_and_drawn_ones_count(visit, lesson):
         page.mouse.move(*corner, steps=5)
     page.mouse.up()
     page.wait_for_selector(f"#teach-viewer .summary:has-text('{len(CELLS) + 1} outlines')")
-    page.click("#teach-viewer .undo")
+    page.click("#teach-viewer .undo-drawn")
     page.wait_for_selector(f"#teach-viewer .summary:has-text('{len(CELLS)} outlines')")
 
 
@@ -109,7 +131,7 @@ def test_drawn_outlines_alone_teach_and_cancel_stops(visit, lesson):
     page = visit("Teach")
     open_image(page, lesson["image"])
     page.click("#teach-run")
-    assert "There is no outline yet" in toast(page)
+    assert "There is no outline yet" in told_badly(page, "#teach-status")
     page.locator("#teach-viewer canvas").scroll_into_view_if_needed()
     page.mouse.move(*place_in_picture(page, "#teach-viewer", 30, 30))
     page.mouse.down()
@@ -125,6 +147,7 @@ def test_drawn_outlines_alone_teach_and_cancel_stops(visit, lesson):
     page.wait_for_selector("#teach-status:has-text('Cancelled')")
     # The queue is free again: the next visitor isn't kept waiting for 400 steps.
     other = visit()
+    open_sample(other)
     other.click("#find")
     other.wait_for_selector("#downloads a[download]", timeout=60_000)
 
@@ -143,15 +166,16 @@ def test_bad_outlines_are_answered_by_a_sentence(visit, lesson, tmp_path, name, 
     page = visit("Teach")
     open_image(page, lesson["image"])
     page.set_input_files("#teach-outlines input[type=file]", str(tmp_path / name))
-    assert says in toast(page)
+    assert says in told_badly(page, "#teach-status")
 
 
 def test_bad_adapters_are_answered_by_a_sentence(visit, tmp_path):
     with zipfile.ZipFile(tmp_path / "adapter.zip", "w") as packed:
         packed.writestr("weights.pkl", np.zeros(3).tobytes())
     page = visit()
+    open_sample(page)
     page.locator("#model button").first.click()
     page.set_input_files("#model input[type=file]", str(tmp_path / "adapter.zip"))
     page.wait_for_selector("#model :text('adapter')")
     page.click("#find")
-    assert "adapter.zip: no saved model lies there" in toast(page)
+    assert "adapter.zip: no saved model lies there" in told_badly(page, "#status")

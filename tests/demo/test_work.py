@@ -33,6 +33,14 @@ def work():
 
 
 @pytest.fixture(scope="module")
+def telling(work):
+    """The page's module `telling`."""
+    import telling
+
+    return telling
+
+
+@pytest.fixture(scope="module")
 def offices(work):
     """The page's module `offices`."""
     import offices
@@ -76,10 +84,28 @@ def test_a_job_that_fails_raises_where_it_is_awaited(offices):
         list(offices.run_stoppable(job))
 
 
-def test_complaints_name_the_visitors_file_and_no_place_on_the_server(work):
-    error = work.complain(InputError("/tmp/gradio/ab12/cells.tif: the file is empty"), "/tmp/gradio/ab12/cells.tif")
-    assert error.message == "cells.tif: the file is empty"
-    assert "/srv" not in work.complain("no file at /srv/secret/place.txt").message
+def test_complaints_name_the_visitors_file_and_no_place_on_the_server(telling):
+    told = telling.sentence(InputError("/tmp/gradio/ab12/cells.tif: the file is empty"), "/tmp/gradio/ab12/cells.tif")
+    assert told == "cells.tif: the file is empty"
+    assert "/srv" not in telling.sentence("no file at /srv/secret/place.txt")
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("noted in all: 3 boxes; --strict refuses them", "Noted in all: 3 boxes"),
+        ("make it anew (glioma-hf data prepare), then again", "Make it anew, then again"),
+        ("give thresholds (--adapter FOLDER) or a file", "Give thresholds or a file"),
+        ("a - b -- c: the file is empty", "A - b -- c: the file is empty"),
+    ],
+)
+def test_words_of_the_command_line_are_left_out(telling, told, shown):
+    assert telling.sentence(InputError(told)) == shown
+
+
+def test_a_second_error_doesnt_take_the_firsts_place(telling):
+    told = telling.bad([InputError("one.tif: <empty>"), "two.tif: damaged"])
+    assert told == '<p class="bad">one.tif: &lt;empty&gt;</p><p class="bad">two.tif: damaged</p>'
 
 
 def test_a_models_zip_gives_its_known_files_and_nothing_else(tmp_path):
@@ -123,8 +149,8 @@ def test_samples_are_the_same_for_every_visitor(work):
     assert len(np.unique(cells.ids)) == len(cells) > 10
 
 
-def test_what_is_ours_is_told_with_a_number_that_the_log_has(work, caplog):
-    sentence = work.unforeseen(KeyError("/srv/secret")).message
+def test_what_is_ours_is_told_with_a_number_that_the_log_has(telling, caplog):
+    sentence = telling.unforeseen(KeyError("/srv/secret"))
     number = re.search(r"number (\w{8})$", sentence).group(1)
     assert number in caplog.text
     assert "secret" not in sentence

@@ -99,3 +99,15 @@ def test_a_job_that_is_given_up_frees_its_process(worker, tmp_path, job, monkeyp
         assert (done(alone, hostile.name) == before) == (job == "talk")
     finally:
         alone.stop()
+
+
+@pytest.mark.parametrize(("job", "same"), [("hoard", False), ("forget", True)])
+def test_what_a_job_leaves_in_memory_is_bounded(worker, tmp_path, job, same):
+    alone = worker.Workers(1, worker.Bounds(1000, 60, 60, rest=200), ["tests.demo.hostile"])
+    alone.start(tmp_path)
+    try:
+        before = done(alone, hostile.name)
+        list(alone.run(getattr(hostile, job)))
+        assert (done(alone, hostile.name) == before) == same
+    finally:
+        alone.stop()

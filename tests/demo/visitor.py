@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ class Visitor:
         self.names = {c["id"]: c["props"].get("elem_id") for c in config["components"]}
         self.kinds = {c["id"]: c["type"] for c in config["components"]}
         self.events = config["dependencies"]
+        kind = next(c for c in config["components"] if c["props"].get("elem_id") == "kind")
+        self.first_model = kind["props"]["value"]
 
     def upload(self, path: Path) -> dict[str, Any]:
         """Upload a file; what an event is given for it."""
@@ -33,8 +37,10 @@ class Visitor:
         answer.raise_for_status()
         return given(answer.json()[0], path.name)
 
-    def send(self, element: str, event: str, *values: Any, event_data: Any = None) -> list[Any]:
-        """Send the event of an element, with values for its inputs that are no state; returns its last outputs.
+    def send(self, element: str, event: str, *values: Any, event_data: Any = None) -> dict[str, Any]:
+        """Send the event of an element, with values for its inputs that are no state.
+
+        Returns what each component was last set to, by its element's name.
 
         Raises `Told` with the sentence where the page refuses.
         """
@@ -44,21 +50,52 @@ class Visitor:
         left = list(values)
         data = [None if self.kinds[i] == "state" else left.pop(0) for i in found["inputs"]]
         body = {"fn_index": found["id"], "session_hash": self.session, "data": data, "event_data": event_data}
-        self.http.post("/queue/join", json=body).raise_for_status()
-        outputs: list[Any] = []
+        event_id = self.http.post("/queue/join", json=body).raise_for_status().json()["event_id"]
+        last: list[Any] = []
+        outputs: dict[str, Any] = {}
         with self.http.stream("GET", "/queue/data", params={"session_hash": self.session}) as news:
             for line in news.iter_lines():
-                if not line.startswith("data:"):
+                message = json.loads(line[5:]) if line.startswith("data:") else {}
+                if message.get("event_id") != event_id or "output" not in message:
                     continue
-                message = json.loads(line[5:])
+                if not message["success"]:
+                    raise Told(str(message["output"].get("error")))
+                data = message["output"].get("data") or []
+                if message["msg"] == "process_generating" and last:
+                    last = [changed(old, edits) for old, edits in zip(last, data, strict=True)]
+                else:
+                    last = data
+                for component, value in zip(found["outputs"], last, strict=False):
+                    if not (isinstance(value, dict) and value.get("__type__") == "update" and "value" not in value):
+                        is_update = isinstance(value, dict) and value.get("__type__") == "update"
+                        outputs[self.names.get(component) or ""] = value["value"] if is_update else value
                 if message["msg"] == "process_completed":
-                    if not message["success"]:
-                        raise Told(str(message["output"].get("error")))
-                    outputs = message["output"].get("data") or outputs
-                    return outputs
-                if message["msg"] == "process_generating" and message["success"]:
-                    outputs = message["output"]["data"]
-        raise AssertionError("the page broke off")
+                    break
+        for name, value in outputs.items():
+            if isinstance(value, str) and 'class="bad"' in value:
+                raise Told(" ".join(re.findall(r'<p class="bad">(.*?)</p>', value)) or name)
+        return outputs
+
+
+def changed(value: Any, edits: list[tuple[str, list, Any]]) -> Any:
+    """A value as Gradio's differences to the one before make it."""
+    value = copy.deepcopy(value)
+    for action, path, new in edits:
+        if not path:
+            value = value + new if action == "append" else new
+            continue
+        place = value
+        for step in path[:-1]:
+            place = place[step]
+        if action == "delete":
+            del place[path[-1]]
+        elif action == "append":
+            place[path[-1]] += new
+        elif action == "add" and isinstance(place, list):
+            place.insert(path[-1], new)
+        else:
+            place[path[-1]] = new
+    return value
 
 
 def given(path: str, name: str = "file") -> dict[str, Any]:

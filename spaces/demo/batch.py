@@ -1,0 +1,153 @@
+"""The images that a visitor opened in the tab Segment: a folder with a folder for each, and what is known of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from glioma_hf import InputError
+
+MOST_IMAGES = 20
+FACTS, SHOWN = "facts.json", "shown.txt"
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one image.
+
+    Attributes:
+        name: the file's, as its owner knows it.
+        sample: the synthetic sample that it is, or "".
+        page, pages: of a stack, which one of how many, counted from 1; `plane` says which in words.
+        width, height: pixels.
+        pixel: micrometres per pixel, 0 where nobody said it; `pixel_from_file` whether the file did.
+        error: why it can't be read.
+        model: what found its cells, in words; "" before that. `by` tells models apart.
+        threshold: the score from which cells count. `own_threshold` is the model's.
+        date: when the cells were found.
+        count: cells from the threshold on.
+        corrections: made by hand since then.
+    """
+
+    name: str
+    sample: str = ""
+    page: int = 1
+    pages: int = 1
+    plane: str = ""
+    width: int = 0
+    height: int = 0
+    pixel: float = 0.0
+    pixel_from_file: bool = False
+    error: str = ""
+    model: str = ""
+    by: str = ""
+    threshold: float = 0.0
+    own_threshold: float = 0.0
+    date: str = ""
+    count: int = 0
+    corrections: int = 0
+
+    @property
+    def stem(self) -> str:
+        """Of the names of downloads."""
+        stem = Path(self.name).stem[:80] or "image"
+        return f"{stem}_page{self.page}" if self.pages > 1 else stem
+
+    @property
+    def found(self) -> bool:
+        """Whether its cells were found."""
+        return bool(self.date)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a batch: its key, its folder and its facts."""
+
+    key: str
+    folder: Path
+    facts: Facts = field(compare=False)
+
+
+def add(batch: str | Path, facts: Facts) -> Entry:
+    """A new image at the end. Raises `InputError` where there are too many."""
+    with _lock:
+        number = len(keys(batch))
+        if number >= MOST_IMAGES:
+            raise InputError(f"{facts.name}: {MOST_IMAGES} images are the most at once; open the others afterwards")
+        folder = Path(batch) / f"{number:02}"
+        folder.mkdir()
+        write(folder, facts)
+        return Entry(folder.name, folder, facts)
+
+
+def keys(batch: str | Path) -> list[str]:
+    """Of its images, in order. Raises `InputError` where it is no longer kept."""
+    if not Path(batch).is_dir():
+        raise InputError("what you opened is no longer kept here; open it again")
+    return sorted(path.name for path in Path(batch).iterdir() if (path / FACTS).is_file())
+
+
+def entries(batch: str | Path) -> list[Entry]:
+    """Its images."""
+    return [entry(batch, key) for key in keys(batch)]
+
+
+def entry(batch: str | Path, key: Any) -> Entry:
+    """One image. Raises `InputError` for a key that isn't one of its own, whatever a visitor sent."""
+    if not isinstance(key, str) or key not in keys(batch):
+        raise InputError("that image isn't open here any more; open it again")
+    folder = Path(batch) / key
+    return Entry(key, folder, Facts(**json.loads((folder / FACTS).read_text())))
+
+
+def write(folder: Path, facts: Facts) -> None:
+    """Keep the facts of an image."""
+    partial = folder / f"{FACTS}.new"
+    partial.write_text(json.dumps(asdict(facts)))
+    partial.replace(folder / FACTS)
+    os.utime(folder.parent)  # the oldest batches go first where the disk is full
+
+
+def change(batch: str | Path, key: str, **changes: Any) -> Entry:
+    """Keep other facts of an image."""
+    with _lock:
+        there = entry(batch, key)
+        facts = replace(there.facts, **changes)
+        write(there.folder, facts)
+        return Entry(key, there.folder, facts)
+
+
+def look_at(batch: str | Path, key: str) -> None:
+    """Remember which image is shown, for a run that goes on meanwhile."""
+    (Path(batch) / SHOWN).write_text(key)
+
+
+def looked_at(batch: str | Path) -> Entry:
+    """The image that is shown: the first, where none was chosen."""
+    path = Path(batch) / SHOWN
+    known = keys(batch)
+    if not known:
+        raise InputError("Choose a sample or drop in an image first.")
+    key = path.read_text() if path.is_file() else known[0]
+    return entry(batch, key if key in known else known[0])
+
+
+def done(batch: str | Path) -> Iterator[Entry]:
+    """The images whose cells were found."""
+    return (there for there in entries(batch) if there.facts.found)
+
+
+def distinct_stems(there: Sequence[Entry]) -> list[str]:
+    """Names of downloads, told apart where two files are called the same."""
+    seen: dict[str, int] = {}
+    names = []
+    for one in there:
+        seen[one.facts.stem] = times = seen.get(one.facts.stem, 0) + 1
+        names.append(one.facts.stem if times == 1 else f"{one.facts.stem}_{times}")
+    return names

@@ -1,0 +1,140 @@
+"""Jobs that write what a visitor takes home: the files of one image, and one archive of many."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cells import chosen
+from kept import kept_image
+from PIL import Image
+from sessions import session
+
+from glioma_hf import Instances
+from glioma_hf.data.exports import write_geojson, write_label_map, write_rois
+from glioma_hf.data.images import to_uint8
+from glioma_hf.draw import overlay, scale_bar
+from glioma_hf.palette import SERIES
+from glioma_hf.progress import OnProgress, Progress
+from glioma_hf.workflows.outputs import coco_file, measures
+
+CUT = 0.2  # share of its area from which on a cell counts as cut by flattening
+UNITS = {"um2": "µm^2", "um": "µm", "px": "px"}
+Job = tuple[str, str, dict[str, Any]]  # folder of an image, stem of its files' names, its facts
+
+
+def write_files(tell: OnProgress, folder: str, stem: str, facts: dict[str, Any]) -> tuple[list[str], int]:
+    """The files of one image, a zip of all of them first; how many cells the label map cuts by over a fifth."""
+    target = Path(folder) / "files"
+    target.mkdir(exist_ok=True)
+    for old in target.iterdir():
+        old.unlink()
+    cells, kinds = chosen(folder, facts["threshold"])
+    table = _table(cells, kinds, facts)
+    names = {name: target / f"{stem}_{name}" for name in ("cells.csv", "coco.json", "session.json")}
+    names["cells.csv"].write_text(_csv(table), encoding="utf-8")
+    names["coco.json"].write_text(json.dumps(coco_file([(facts["name"], cells)])))
+    names["session.json"].write_text(session([(folder, facts)]))
+    pictures, lost = _pictures(target, stem, folder, cells, facts, table)
+    files = [*names.values(), *pictures]
+    packed = target / f"{stem}_all.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, file.name)
+    return [str(file) for file in (packed, *files)], lost
+
+
+def write_all(tell: OnProgress, jobs: Sequence[Job], target: str) -> str:
+    """One zip of many images: one table, one COCO file, one session, and each image's regions and pictures."""
+    rows: list[dict[str, Any]] = []
+    sets: list[tuple[str, Instances]] = []
+    folder = Path(target).parent / "all"
+    folder.mkdir(exist_ok=True)
+    known = all(facts["pixel"] for _, _, facts in jobs)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, (place, stem, facts) in enumerate(jobs):
+            tell(Progress(f"writing {facts['name']}", number, len(jobs)))
+            cells, kinds = chosen(place, facts["threshold"])
+            sets.append((facts["name"], cells))
+            # One table has one unit: micrometres where all images have them, else pixels.
+            rows += _table(cells, kinds, facts if known else {**facts, "pixel": 0.0})
+            for file in _pictures(folder, stem, place, cells, facts, _table(cells, kinds, facts))[0]:
+                kind = file.name.removeprefix(f"{stem}_")
+                archive.write(file, f"{FOLDERS[kind]}/{stem}{Path(kind).suffix}")
+                file.unlink()
+        archive.writestr("cells.csv", _csv(rows))
+        archive.writestr("coco.json", json.dumps(coco_file(sets)))
+        archive.writestr("session.json", session([(place, facts) for place, _, facts in jobs]))
+    folder.rmdir()
+    return target
+
+
+FOLDERS = {
+    "qupath.geojson": "qupath",
+    "imagej_rois.zip": "imagej_rois",
+    "labels.tif": "label_maps",
+    "labels_preview.png": "label_maps_preview",
+    "overlay.png": "overlays",
+}
+
+
+def _pictures(
+    target: Path, stem: str, folder: str, cells: Instances, facts: dict[str, Any], table: list[dict[str, Any]]
+) -> tuple[list[Path], int]:
+    """Regions and pictures of an image in `target`; how many cells its label map cuts."""
+    files = [target / f"{stem}_{kind}" for kind in FOLDERS]
+    geojson, rois, labels, preview, outlined = files
+    told = [{_named(name): value for name, value in row.items() if isinstance(value, float)} for row in table]
+    write_geojson(cells, geojson, told)
+    write_rois(cells, rois, by_id=True)
+    write_label_map(cells, labels, by_id=True)
+    flat = cells.to_label_map()
+    _coloured(flat).save(preview)
+    picture = overlay(to_uint8(kept_image(folder)), cells)
+    scale_bar(picture, facts["pixel"])
+    picture.save(outlined)
+    left = np.bincount(flat.ravel(), minlength=len(cells) + 1)[1:]
+    return files, int((left < (1 - CUT) * cells.areas).sum())
+
+
+def _table(cells: Instances, kinds: Sequence[str], facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each cell, with the image's name and the units in the columns' names."""
+    rows = measures(cells, facts["pixel"]).to_dict("records")
+    own = {
+        "pixel_size_um": facts["pixel"] or "",
+        "model": facts["model"],
+        "score_threshold": facts["threshold"],
+        "date": facts["date"],
+    }
+    name = f"{facts['name']} ({facts['plane']})" if facts["plane"] else facts["name"]
+    return [{"file_name": name, **row, "source": kind, **own} for row, kind in zip(rows, kinds, strict=True)]
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    names = list(rows[0]) if rows else ["file_name", "id"]
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    return text.getvalue()
+
+
+def _named(column: str) -> str:
+    """A column's name as QuPath's tables have it: "area_um2" is "Area µm^2"."""
+    name, _, unit = column.rpartition("_")
+    told = f"{name} {UNITS[unit]}" if unit in UNITS else column
+    return told.replace("_", " ").replace("axis ratio", "axis ratio (short / long)").capitalize()
+
+
+def _coloured(labels: np.ndarray) -> Image.Image:
+    """A label map that can be looked at."""
+    colours = np.zeros((len(SERIES) + 1, 3), np.uint8)
+    colours[1:] = SERIES
+    return Image.fromarray(colours[np.where(labels > 0, (labels - 1) % len(SERIES) + 1, 0)])

@@ -1,0 +1,169 @@
+"""Images in the tab Segment: several at once, stacks, sizes of pixels, and sessions that are opened again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from glioma_hf.data.exports import read_rois
+from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
+from tests.demo.conftest import NARROW, count, downloads, find_cells, open_images, screenshot, told_badly
+
+SMALL = SceneConfig(width=200, height=150, cells_per_megapixel=(300, 300))
+
+
+def image(folder: Path, name: str, seed: int = 21, **options) -> Path:
+    tifffile.imwrite(folder / name, generate_scene(seed, SMALL).image, **options)
+    return folder / name
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open(encoding="utf-8")))
+
+
+def test_three_images_a_bad_one_and_one_zip(visit, tmp_path):
+    images = [image(tmp_path, f"{name}.tif", seed) for name, seed in (("a", 21), ("b", 22), ("c", 23))]
+    (tmp_path / "notes.tif").write_text("no image")
+    (tmp_path / "words.tif").write_text("nor this")
+    page = visit()
+    open_images(page, *images, tmp_path / "notes.tif", tmp_path / "words.tif")
+    told = told_badly(page, "#status")  # of one as of the other
+    assert "3 images are open" in told
+    assert "notes.tif: not a readable image" in told
+    assert "words.tif: not a readable image" in told
+    assert page.locator("#strip button").count() == 5
+    find_cells(page)
+    page.wait_for_selector("#status:has-text('in 3 images')")
+    counts = [t.split(" ")[0] for t in page.locator("#strip button[data-state=done] .told").all_inner_texts()]
+    assert len(counts) == 3
+    page.locator("#strip button").nth(1).click()
+    page.wait_for_selector("#viewer .caption:has-text('b.tif')")
+    assert count(page) == int(counts[1])
+    page.wait_for_selector("#downloads a[download]")
+    screenshot(page, "batch_wide")
+    page.click("#zip-all")
+    with page.expect_download() as event:
+        page.click("#zipped a[download]")
+    event.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        packed.extractall(tmp_path / "all")
+    rows = table(tmp_path / "all" / "cells.csv")
+    assert [sum(r["file_name"] == f"{n}.tif" for r in rows) for n in "abc"] == list(map(int, counts))
+    content = json.loads((tmp_path / "all" / "coco.json").read_text())
+    assert [i["file_name"] for i in content["images"]] == ["a.tif", "b.tif", "c.tif"]
+    for name, number in zip("abc", counts, strict=True):
+        regions = (tmp_path / "all" / "imagej_rois" / f"{name}.zip").read_bytes()
+        assert len(read_rois(regions, (150, 200), "rois")) == int(number)
+        features = json.loads((tmp_path / "all" / "qupath" / f"{name}.geojson").read_text())["features"]
+        assert len(features) == int(number)
+        assert (tmp_path / "all" / "overlays" / f"{name}.png").is_file()
+
+
+def test_cancel_and_go_on(visit, tmp_path):
+    images = [image(tmp_path, "a.tif")]
+    large = generate_scene(3, SceneConfig(width=2600, height=2200, cells_per_megapixel=(40, 40))).image
+    tifffile.imwrite(tmp_path / "b.tif", large)
+    page = visit()
+    open_images(page, *images, tmp_path / "b.tif")
+    page.wait_for_selector("#status:has-text('2 images are open')")
+    page.click("#find")
+    page.wait_for_selector("#status:has-text('(2 of 2)')")
+    first = page.inner_text("#strip button:first-child .told")
+    page.click("#cancel")
+    page.wait_for_selector("#status:has-text('1 of 2 images are done')")
+    assert page.inner_text("#strip button:first-child .told") == first
+    assert page.query_selector("#downloads a[download]")
+    page.click("#find")
+    page.wait_for_selector("#status:has-text('Looking at b.tif')")  # and not at a.tif again
+    page.click("#cancel")
+    page.wait_for_selector("#status:has-text('1 of 2 images are done')")
+
+
+def test_the_size_of_a_pixel_comes_from_the_file_and_can_be_changed(visit, tmp_path):
+    path = image(tmp_path, "sized.tif", resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
+    page = visit()
+    open_images(page, path)
+    page.wait_for_selector("#viewer .caption:has-text('0.5 µm per pixel')")
+    assert page.get_by_label("Pixel size in µm").input_value() == "0.5"
+    find_cells(page)
+    page.wait_for_selector("#downloads a[download]")
+    assert page.eval_on_selector("#viewer canvas", "canvas => canvas.dataset.bar").endswith("µm")
+    heads = page.locator("#viewer th").all_inner_texts()
+    assert {"area (µm²)", "perimeter (µm)", "x (µm)", "axis ratio", "eccentricity"} <= {h.strip(" ▲") for h in heads}
+    assert "per mm²" in page.inner_text("#viewer .summary")
+    assert "area (µm²)" in page.text_content("#viewer .chart.area")
+    (tmp_path / "half").mkdir()
+    half = table(downloads(page, "#downloads", tmp_path / "half")["cells.csv"])
+    page.get_by_label("Pixel size in µm").fill("1")
+    page.get_by_label("Pixel size in µm").press("Tab")
+    page.wait_for_selector("#viewer .caption:has-text(' 1 µm per pixel')")
+    page.wait_for_selector("#status:has-text('at 1 µm per pixel')")
+    (tmp_path / "one").mkdir()
+    one = table(downloads(page, "#downloads", tmp_path / "one")["cells.csv"])
+    assert set(half[0]) == {
+        *("file_name", "id", "score", "x_um", "y_um", "area_um2", "perimeter_um", "major_axis_um", "minor_axis_um"),
+        *("axis_ratio", "eccentricity", "solidity", "source", "pixel_size_um", "model", "score_threshold", "date"),
+    }
+    for small, large in zip(half, one, strict=True):
+        assert float(large["area_um2"]) == pytest.approx(4 * float(small["area_um2"]), rel=1e-4)
+        assert float(large["x_um"]) == pytest.approx(2 * float(small["x_um"]), rel=1e-4)
+        assert float(small["eccentricity"]) == pytest.approx((1 - float(small["axis_ratio"]) ** 2) ** 0.5, abs=1e-4)
+
+
+def test_a_stack_asks_for_the_page(visit, tmp_path):
+    planes = np.stack([np.full((150, 200), 90, np.uint8), generate_scene(21, SMALL).image])
+    tifffile.imwrite(tmp_path / "stack.tif", planes, imagej=True, metadata={"axes": "CYX"})
+    page = visit()
+    open_images(page, tmp_path / "stack.tif")
+    page.wait_for_selector("#viewer .caption:has-text('stack.tif (channel 1)')")
+    box = page.locator("#page input[type=number]")
+    box.fill("2")
+    box.press("Enter")
+    page.locator("#page input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#viewer .caption:has-text('stack.tif (channel 2)')")
+    assert find_cells(page) >= 1
+    page.wait_for_selector("#downloads a[download]")
+    files = downloads(page, "#downloads", tmp_path)
+    assert files["coco.json"].name == "stack_page2_coco.json"
+
+
+def test_a_session_opens_again_where_it_was_left(visit, tmp_path):
+    path = image(tmp_path, "mine.tif")
+    page = visit()
+    open_images(page, path)
+    page.wait_for_selector("#viewer .caption:has-text('mine.tif')")
+    cells = find_cells(page)
+    page.locator("#viewer tbody tr").first.click()
+    page.locator("#viewer tbody tr").first.press("Delete")
+    page.wait_for_selector("#viewer .caption:has-text('1 corrections by hand')")
+    page.locator("#viewer .threshold").press("ArrowRight")
+    page.wait_for_timeout(2500)
+    caption = page.inner_text("#viewer .caption")
+    saved = downloads(page, "#downloads", tmp_path)["session.json"]
+    again = visit()
+    open_images(again, saved)
+    assert "is of mine.tif: drop in both together" in told_badly(again, "#status")
+    open_images(again, path, saved)
+    again.wait_for_selector("#status:has-text('as they were left')")
+    assert again.inner_text("#viewer .caption") == caption
+    assert count(again) == count(page)
+    again.click("#viewer .undo")
+    again.wait_for_selector("#viewer .tools .undo[disabled]")
+    assert count(again) in (cells, cells - 1)  # the threshold is a step higher
+    (tmp_path / "bad_session.json").write_text(saved.read_text()[:-9])
+    open_images(again, path, tmp_path / "bad_session.json")
+    assert "isn't JSON" in told_badly(again, "#status")
+
+
+def test_the_strip_on_a_phone(visit, tmp_path):
+    page = visit(viewport=NARROW)
+    open_images(page, *[image(tmp_path, f"{n}.tif", n) for n in range(5)])
+    page.wait_for_selector("#status:has-text('5 images are open')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1
