@@ -29,6 +29,7 @@ from glioma_hf.models.vision.network_files import CONFIG, WEIGHTS
 from glioma_hf.models.vision.pretrained import PACKAGES
 
 SHIPPED = Path(__file__).parent / "weights"  # a folder for each trained model that comes with the package
+COMES_ALONG = ("general", "glioblastoma")  # of those folders, the default first
 IMAGENET, RANDOM = "imagenet", "random"  # bases that have seen no cell: a published encoder, or start values alone
 
 
@@ -189,7 +190,7 @@ FAMILY = Family(
     title="Centres and dynamic masks",
     tuned="trained",
     summary=summary,
-    bases=(IMAGENET,),
+    bases=(*COMES_ALONG, IMAGENET),
     recipe=CentresRecipe,
     settings=CentreSettings,
     recipes=RECIPES,
@@ -200,6 +201,6 @@ FAMILY = Family(
     train=train_segmenter,
     save=save,
     tune=tune,  # type: ignore[arg-type]  # takes the family's own segmenters alone
-    not_on_hub=(IMAGENET, RANDOM),
+    not_on_hub=(*COMES_ALONG, IMAGENET, RANDOM),
     tags=("centres",),
 )

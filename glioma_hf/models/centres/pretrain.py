@@ -139,6 +139,7 @@ def make(
     assert isinstance(segmenter, CentreSegmenter)
     if segmenter.adapted is None:
         save_file(halves(segmenter), out / "model" / WEIGHTS)
+        (out / "model" / WEIGHTS).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
     typer.echo(f"{out / 'model'}: AP50 {ap:.3f} on {len(held_out)} images that were held out")
     return ap
 
