@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glioma_hf.data.exports import write_label_map, write_label_tiles, write_rois
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import to_uint8
 from glioma_hf.data.opened import OpenedImage, reduced
 from glioma_hf.draw import overlay, reduced_overlay
@@ -70,14 +71,25 @@ def _picture(pixels: Pixels, instances: Instances) -> Image:
 
 
 def results(instances: Instances, image_id: int) -> list[dict[str, Any]]:
-    """COCO results: annotations without what only a data set's file needs."""
-    rows = instances.to_coco(image_id, [CATEGORY_ID])
+    """COCO results: annotations without what only a data set's file needs.
+
+    `category_id` is 1, or where types are told apart the place in `CATEGORIES`, as prepared data sets have it.
+    """
+    rows = instances.to_coco(image_id, range(len(CATEGORIES)) if is_typed(instances) else [CATEGORY_ID])
     return [{name: value for name, value in row.items() if name not in ("id", "iscrowd")} for row in rows]
 
 
 def shapes(instances: Instances, pixel_size: float = 1.0) -> DataFrame:
-    """`shape_table` without the category, which is the same for all."""
-    return shape_table(instances, pixel_size).drop(columns="category")
+    """`shape_table` with the categories' names, or without them where all are the same."""
+    table = shape_table(instances, pixel_size)
+    if not is_typed(instances):
+        return table.drop(columns="category")
+    return table.assign(category=[CATEGORIES[category] for category in instances.categories])
+
+
+def is_typed(instances: Instances) -> bool:
+    """Whether what found them told types apart: all are of the first category otherwise."""
+    return bool(instances.categories.any())
 
 
 def measures(instances: Instances, pixel_size: float = 0.0) -> DataFrame:
@@ -108,7 +120,9 @@ def coco_file(images: Sequence[tuple[str, Instances]]) -> dict[str, Any]:
     for image_id, (name, instances) in enumerate(images, start=1):
         height, width = instances.size
         entries.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for row in instances.to_coco(image_id, [CATEGORY_ID] * (int(instances.categories.max(initial=0)) + 1)):
+        for row in instances.to_coco(image_id, range(CATEGORY_ID, CATEGORY_ID + len(CATEGORIES))):
             annotations.append({**row, "id": len(annotations) + 1, "cell_id": row["id"]})
-    categories = [{"id": CATEGORY_ID, "name": "cell"}]
+    used = {row["category_id"] for row in annotations} | {CATEGORY_ID}
+    named = ({"id": number, "name": name} for number, name in enumerate(CATEGORIES, start=CATEGORY_ID))
+    categories = [category for category in named if category["id"] in used]
     return {"images": entries, "annotations": annotations, "categories": categories}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+
 import numpy as np
 import pytest
 
@@ -18,6 +21,7 @@ from glioma_hf.models.centres.recipe import Augmentation, CentresRecipe
 from glioma_hf.models.centres.segment import CentreSegmenter, CentreSettings
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
+from glioma_hf.workflows.outputs import ENDINGS, coco_file, write_instances
 from tests.models.centres.test_contract import TINY
 
 CLASSES = ("cell_a", "cell_b", "soma")
@@ -117,3 +121,14 @@ def test_one_network_learns_types_and_is_saved_with_them(tmp_path):
     loose = {"centre_thresh": 0.0, "score_thresh": 0.0, "min_area": 1, "views": 1}
     cells = loaded.with_settings(**loose).segment(scene.image)
     assert set(cells.categories.tolist()) <= {A, B, SOMA}
+
+
+def test_types_are_in_the_files_that_are_written(typed_pair, tmp_path):
+    image, instances = typed_pair
+    files = {kind: tmp_path / f"x{end}" for kind, end in ENDINGS.items()}
+    write_instances(files, image, instances)
+    assert [row["category_id"] for row in json.loads(files["results"].read_text())] == [A, SOMA, B]
+    assert [row["category"] for row in csv.DictReader(files["shapes"].open())] == ["cell_a", "soma", "cell_b"]
+    whole = coco_file([("x.tif", instances)])
+    names = {category["id"]: category["name"] for category in whole["categories"]}
+    assert [names[row["category_id"]] for row in whole["annotations"]] == ["cell_a", "soma", "cell_b"]
