@@ -23,6 +23,7 @@ from PIL import Image
 
 from glioma_hf import load_segmenter, overlap_ap
 from glioma_hf.data.splits import load_images
+from glioma_hf.draw import overlay
 from glioma_hf.models import find_base
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.workflows.training import train, tune
@@ -32,6 +33,7 @@ SETS = {"two": [1, 8], "four": [1, 4, 8, 11], "eight": [1, 2, 4, 6, 8, 11, 13, 1
 STEPS = {1: 250, 2: 350, 4: 600, 8: 850, 15: 850}  # by number of images
 ADAPTER = {"rank": 8}
 UNLABELLED_STEPS = 450
+FIGURES = Path(__file__).parent / "figures"
 THRESHOLDS = [round(0.5 + 0.05 * step, 2) for step in range(10)]
 
 
@@ -153,6 +155,18 @@ def compare_overlaps(sets: list[Path], models: list[str]) -> None:
                 )
 
 
+def picture(data: Path, work: Path, base: str) -> None:
+    """A part of the first test image by the base as it comes and by what one image made of it, beside each other."""
+    first = load_images(data, "test", numbers=[1])[0]
+    part = (250, 250, 850, 750)  # left, top, right, bottom
+    both = Image.new("RGB", (2 * (part[2] - part[0]) + 12, part[3] - part[1]), "white")
+    for place, model in enumerate((base, _untuned(work / "one_01", work))):
+        found = load_segmenter(model).segment(first.pixels)
+        shown = overlay(first.pixels, found, first.instances).crop(part)
+        both.paste(shown, (place * (shown.width + 12), 0))
+    both.save(FIGURES / "t98g_overlap_aware.png")
+
+
 def main() -> None:
     """Do the runs that are asked for and not there yet, then report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,6 +175,7 @@ def main() -> None:
     parser.add_argument("--base", default="centres:general")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="names of runs; all of them without")
+    parser.add_argument("--picture", action="store_true", help="draw the picture of the README as well")
     parser.add_argument("--overlaps", type=Path, nargs="*", default=[], help="composed data sets, prepared")
     parser.add_argument("--models", nargs="*", default=[], help="for --overlaps")
     given = parser.parse_args()
@@ -176,6 +191,8 @@ def main() -> None:
             kept.write_text(json.dumps(result, indent=2))
             print(name, result, flush=True)
     report(given.work, given.seeds)
+    if given.picture:
+        picture(given.data, given.work, given.base)
 
 
 if __name__ == "__main__":
