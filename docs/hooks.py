@@ -38,6 +38,7 @@ MEASURED = {
     "The metric": ("metric_speed", "How fast the metric is"),
     "The data set": ("data_speed", "How fast data sets are"),
     "Adapting SAM": ("adapting_sam", "Adapting SAM"),
+    "The overlap-aware model": ("overlap_aware", "The overlap-aware model"),
     "Generation and the training step": ("sam_speed", "How fast SAM is"),
     "What pretraining needs": ("pretraining", "What pretraining needs"),
 }
