@@ -4,7 +4,8 @@
 
 Generation: one generated image of 2592 x 1944, each way in a process of its own; transformers' `mask-generation`
 pipeline and segment-anything's generator look at the whole image and at 4, 16 and 64 crops of it with a grid of
-points in each. AP50 against the generated outlines, peak memory. Before, the peers' logits are compared with ours.
+points in each; the overlap-aware model of the family centres sees the image in one view and in four. AP50 against
+the generated outlines, peak memory. Before, the peers' logits are compared with ours.
 Training: loss and gradients of one batch of crops, against a loop over its images that encodes each and decodes
 its points alone, as CellSeg1 does.
 """
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from transformers import SamModel
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import count
+from glioma_hf.models import load_segmenter
 from glioma_hf.models.sam.family import FAMILY
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import LoraSettings, add_adapter, load_base
@@ -36,7 +39,8 @@ from glioma_hf.models.sam.prompt_crops import CELL, PADDING, PromptCrops, Prompt
 from glioma_hf.models.sam.train import training_loss, trimmed_batch
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
-WAYS = ("centres", "grid", "pipeline", "segment-anything")
+WAYS = ("centres", "grid", "pipeline", "segment-anything", "overlap-aware", "overlap-aware-4")
+VIEWS = {"overlap-aware": 1, "overlap-aware-4": 4}  # of the family centres; "centres" are SAM's prompts
 SCENE = SceneConfig(width=2592, height=1944, cells_per_megapixel=(60, 60), scale=(1.0, 1.0))
 OURS = GenerationSettings(pred_iou_thresh=0.6)
 PEERS = {
@@ -49,26 +53,45 @@ PEERS = {
 }
 
 
-def generate(way: str, points: int, out: Path) -> None:
+def generate(way: str, points: int, out: Path, overlap_aware: str) -> None:
     """One way's masks of the scene, with the seconds and the memory it took, into a JSON file."""
     scene = generate_scene(0, SCENE)
+    if way in VIEWS:
+        segmenter = load_segmenter(overlap_aware).with_settings(views=VIEWS[way])
+        took, found = _median_of_three(lambda: segmenter.segment(scene.image))
+        _write(out, took, found)
+        return
     model = load_base()
     started = time.perf_counter()
     if way in ("centres", "grid"):
         # A grid as dense as the peers' densest: 64 crops of some 0.4 of a tile's side more than a tile.
         settings = OURS.model_copy(update={"prompts": way, "points_per_side": points})
-        seconds = []
-        for _ in range(3 if way == "centres" else 1):
-            started = time.perf_counter()
-            found = SamSegmenter(model, settings).segment(scene.image)
-            seconds.append(time.perf_counter() - started)
-        took = statistics.median(seconds)
+        ours = SamSegmenter(model, settings)
+        if way == "centres":
+            took, found = _median_of_three(lambda: ours.segment(scene.image))
+        else:
+            found = ours.segment(scene.image)
+            took = time.perf_counter() - started
     else:
         sam_peers.install_stand_in()
         run = sam_peers.pipeline_masks if way == "pipeline" else sam_peers.segment_anything_masks
         with torch.inference_mode():
             found = run(model, raise_contrast(scene.image), {**PEERS, "points": points})
         took = time.perf_counter() - started
+    _write(out, took, found)
+
+
+def _median_of_three(run: Callable[[], Instances]) -> tuple[float, Instances]:
+    """Seconds of a run, and what it gave."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        found = run()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds), found
+
+
+def _write(out: Path, took: float, found: Instances) -> None:
     counts = [{"size": list(r["size"]), "counts": r["counts"].decode()} for r in found.rles]
     # Not `getrusage`: that begins with what the process held from which this one was started.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -76,13 +99,13 @@ def generate(way: str, points: int, out: Path) -> None:
     out.write_text(json.dumps({"seconds": took, "megabytes": peak, "rles": counts}))
 
 
-def compare_generation(points: int, work: Path, threads: int, ways: list[str]) -> None:
+def compare_generation(points: int, work: Path, threads: int, ways: list[str], overlap_aware: str) -> None:
     """Print the table of generation."""
     wanted = scored_objects(generate_scene(0, SCENE).instances())
     rows: dict[str, Any] = {}
     for way in ways:
         out = work / f"{way}.json"
-        numbers = ["--points", f"{points}", "--threads", f"{threads}"]
+        numbers = ["--points", f"{points}", "--threads", f"{threads}", "--overlap-aware", overlap_aware]
         subprocess.run([sys.executable, __file__, "--way", way, "--out", out, "--work", work, *numbers], check=True)
         rows[way] = json.loads(out.read_text())
         found = Instances.from_rles(
@@ -216,13 +239,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--skip", nargs="*", default=[], choices=("logits", "generation", "training"))
+    parser.add_argument("--overlap-aware", default="centres:general", help="A model of the family centres.")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     np.seterr(all="ignore")
     if given.way:
-        generate(given.way, given.points, given.out)
+        generate(given.way, given.points, given.out, given.overlap_aware)
         return
     given.work.mkdir(parents=True, exist_ok=True)
     if "logits" not in given.skip:
@@ -230,7 +254,7 @@ def main() -> None:
     if "training" not in given.skip:
         compare_training(given.runs)
     if "generation" not in given.skip:
-        compare_generation(given.points, given.work, given.threads, given.ways)
+        compare_generation(given.points, given.work, given.threads, given.ways, given.overlap_aware)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from glioma_hf.instances import Instances
+from glioma_hf.instances import Instances, check_size
 from glioma_hf.palette import BLACK, ORANGE, PURPLE, SKY_BLUE, Colour
 from glioma_hf.rle import contours
 
 REFERENCE = SKY_BLUE
 PREDICTION = ORANGE
 OVERLAP = PURPLE
+_WINDOW = 2048  # pixels: about the side of windows in which a large image is drawn
 WHITE: Colour = (255, 255, 255)
 
 
@@ -40,18 +41,41 @@ def overlay(
     return picture
 
 
-def draw_outlines(picture: Image.Image, instances: Instances, colours: Sequence[Colour], line: int = 2) -> None:
-    """Draw each object's outline into `picture`."""
+def reduced_overlay(image: np.ndarray, predictions: Instances, factor: int, line: int = 1) -> Image.Image:
+    """`overlay` of predictions in an image too large to hold, of which `image`, uint8, is `factor` times smaller.
+
+    Nothing of the image's own size is made: overlaps are drawn window by window.
+    """
+    picture = Image.fromarray(image).convert("RGB")
+    side = max(1, _WINDOW // factor) * factor
+    height, width = predictions.size
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            near = predictions.crop(top, left, min(side, height - top), min(side, width - left))
+            doubled = overlap_map(near)[::factor, ::factor] >= 2
+            if doubled.any():
+                x, y = left // factor, top // factor
+                part = np.array(picture.crop((x, y, x + doubled.shape[1], y + doubled.shape[0])))
+                tint(part, doubled, OVERLAP)
+                picture.paste(Image.fromarray(part), (x, y))
+    draw_outlines(picture, predictions, [PREDICTION] * len(predictions), line, factor)
+    return picture
+
+
+def draw_outlines(
+    picture: Image.Image, instances: Instances, colours: Sequence[Colour], line: int = 2, factor: int = 1
+) -> None:
+    """Draw each object's outline into `picture`, which is `factor` times smaller than their image."""
     pen = ImageDraw.Draw(picture)
     for (mask, corner), colour in zip(instances.box_masks(), colours, strict=True):
         for outline in contours(mask, corner):
-            points = outline - 0.5
+            points = outline / factor - 0.5
             pen.line([*map(tuple, points), tuple(points[0])], fill=colour, width=line, joint="curve")
 
 
 def overlap_map(instances: Instances) -> np.ndarray:
     """How many objects cover each pixel: uint8 (H, W), at most 255."""
-    count = np.zeros(instances.size, np.uint8)
+    count = np.zeros(check_size(instances.size), np.uint8)
     for mask, (top, left) in instances.box_masks():
         window = count[top : top + mask.shape[0], left : left + mask.shape[1]]
         window += mask & (window < 255)

@@ -11,6 +11,8 @@ from glioma_hf.errors import InputError
 # The name that is imported, and the extra of pyproject.toml that brings it.
 EXTRA_OF = {
     "accelerate": "models",
+    "cellpose": "flows",
+    "distributed": "dask",
     "gradio": "demo",
     "gradio_client": "demo",
     "jinja2": "models",

@@ -1,7 +1,6 @@
 """`Instances`: the objects of one image, held as run-length masks that may overlap.
 
-This is the currency that passes between all rooms of the package. Masks are COCO RLE
-(column-major runs, compressed), so that nothing of shape (instances, H, W) ever exists.
+All rooms pass it on. Masks are COCO RLE (column-major runs, compressed): nothing of shape (instances, H, W) exists.
 
     >>> square = [2.0, 1.0, 5.0, 1.0, 5.0, 4.0, 2.0, 4.0]
     >>> cells = Instances.from_polygons([[square]], size=(8, 10))
@@ -21,9 +20,10 @@ from pycocotools import mask as coco
 
 from glioma_hf.errors import InputError
 from glioma_hf.rle import BoxMask, Rle, decode_in_boxes, encode_box_mask, encode_runs, trace_polygons
-from glioma_hf.segmentation import column, encode_annotations, polygons_to_rles, read_columns
+from glioma_hf.segmentation import Priority, column, encode_annotations, polygons_to_rles, priority_order, read_columns
 
-MAX_PIXELS = 2**28  # 16k x 16k: larger than any microscope frame here, small enough to refuse bombs
+MAX_PIXELS = 2**28  # of what is held pixel by pixel: 16k x 16k, small enough to refuse bombs
+MAX_RUN_PIXELS = 2**29 - 1  # of what is held as runs: pycocotools gets the difference of two longer ones wrong
 _AREA_CHUNK = 255  # pycocotools' area overflows under NumPy 2 for 256 RLEs or more
 
 
@@ -60,7 +60,7 @@ class Instances:
         crowd: Sequence[bool] | np.ndarray | None = None,
     ) -> Instances:
         """From compressed RLEs, all of `size`. Raises `InputError` where a size or a length differs."""
-        size = check_size(size)
+        size = check_size(size, MAX_RUN_PIXELS)
         rles, expected = tuple(rles), list(size)
         for index, rle in enumerate(rles):
             if rle["size"] != expected and tuple(rle["size"]) != size:
@@ -86,11 +86,11 @@ class Instances:
     ) -> Instances:
         """From polygons: `objects[i]` is the list of polygons (x0, y0, x1, y1 ...) of object i.
 
-        Rasterised by pycocotools' rule; several polygons of one object are united. Coordinates are in
-        pixels, (0, 0) the top left corner of the top left pixel. Raises `InputError` for a polygon of
-        fewer than three points, an odd number of coordinates or one that isn't finite.
+        Rasterised by pycocotools' rule; several polygons of one object are united. Coordinates are in pixels, (0, 0)
+        the top left corner of the top left pixel. Raises `InputError` for a polygon of fewer than three points, an odd
+        number of coordinates or one that isn't finite.
         """
-        size = check_size(size)
+        size = check_size(size, MAX_RUN_PIXELS)
         return cls.from_rles(polygons_to_rles(objects, size, "object {}".format), size, **columns)
 
     @classmethod
@@ -108,7 +108,7 @@ class Instances:
 
         Raises `InputError` that names the annotation for a segmentation or a field that can't be read.
         """
-        size = check_size(size)
+        size = check_size(size, MAX_RUN_PIXELS)
 
         def name(index: int) -> str:
             return f"annotation {annotations[index].get('id', f'number {index}')}"
@@ -153,7 +153,7 @@ class Instances:
     @classmethod
     def from_box_masks(cls, masks: Iterable[BoxMask], size: tuple[int, int], **columns: Any) -> Instances:
         """From small boolean masks, each with the (top, left) pixel at which it lies; outside is cut off."""
-        size = check_size(size)
+        size = check_size(size, MAX_RUN_PIXELS)
         return cls.from_rles([encode_box_mask(mask, corner, size) for mask, corner in masks], size, **columns)
 
     # -- looking --------------------------------------------------------------------------
@@ -249,13 +249,12 @@ class Instances:
         )
         return cut.select(cut.areas > 0)
 
-    def flatten(self, priority: Sequence[int] | None = None) -> Instances:
+    def flatten(self, priority: Priority | Sequence[int] = "first") -> Instances:
         """Without overlaps: a contested pixel goes to the object of higher priority.
 
         Args:
-            priority: positions of the objects, highest priority first; annotation order by default,
-                so that an earlier object covers a later one (paper, section 4: "according to the
-                priority order of the annotated polygons").
+            priority: "first" (the earlier object covers the later) or "last", as the paper's "priority order of the
+                annotated polygons" (section 4) can be read both ways; or positions of the objects, highest first.
 
         Objects that are covered whole stay, with no pixels, so that order and ids are kept. Crowd regions cover
         nothing and aren't covered.
@@ -271,12 +270,10 @@ class Instances:
 
     # -- giving away ----------------------------------------------------------------------
 
-    def to_label_map(self, priority: Sequence[int] | None = None) -> np.ndarray:
+    def to_label_map(self, priority: Priority | Sequence[int] = "first") -> np.ndarray:
         """int32 (H, W): position + 1 of the object of highest priority at each pixel, 0 for none or a crowd region."""
-        order = list(range(len(self))) if priority is None else list(priority)
-        if sorted(order) != list(range(len(self))):
-            raise InputError(f"the priority must name each of the {len(self)} objects once")
-        labels = np.zeros(self.size, np.int32)
+        order = priority_order(priority, len(self))
+        labels = np.zeros(check_size(self.size), np.int32)
         boxes = self.boxes.astype(int)
         placed = [i for i in order[::-1] if not self.crowd[i]] if self.crowd.any() else order[::-1]
         masks = decode_in_boxes([self.rles[i] for i in placed], boxes[placed])
@@ -288,7 +285,7 @@ class Instances:
     def to_masks(self) -> Iterator[np.ndarray]:
         """Boolean masks (H, W), one at a time."""
         for mask, (top, left) in self.box_masks():
-            full = np.zeros(self.size, bool)
+            full = np.zeros(check_size(self.size), bool)
             full[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
             yield full
 
@@ -316,8 +313,8 @@ class Instances:
         return rows
 
 
-def check_size(size: Sequence[Any]) -> tuple[int, int]:
-    """(height, width) as ints; raises `InputError` where they aren't whole, positive or are over `MAX_PIXELS`."""
+def check_size(size: Sequence[Any], most: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) as ints; raises `InputError` where they aren't whole, positive or are over `most` pixels."""
     try:
         height, width = int(size[0]), int(size[1])
         whole = all(v == int(v) for v in size[:2] if isinstance(v, float | np.floating))
@@ -325,6 +322,6 @@ def check_size(size: Sequence[Any]) -> tuple[int, int]:
         whole = False
     if not whole:
         raise InputError(f"an image's size is two whole numbers of pixels, not {str(size)[:60]}")
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise InputError(f"an image of {width} x {height} pixels is out of bounds (1 to {MAX_PIXELS} pixels in all)")
+    if min(height, width) < 1 or max(height, width) > MAX_PIXELS or height * width > most:
+        raise InputError(f"an image of {width} x {height} pixels is out of bounds (1 to {most} pixels in all)")
     return height, width

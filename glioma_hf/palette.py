@@ -20,6 +20,7 @@ YELLOW: Colour = (240, 228, 66)
 BLUE: Colour = (0, 114, 178)
 VERMILLION: Colour = (213, 94, 0)
 PURPLE: Colour = (204, 121, 167)
+RED: Colour = (214, 39, 40)  # not of the palette: of predictions in figures like the paper's, beside sky blue alone
 
 _NAMES = {
     BLACK: "black",
@@ -30,6 +31,7 @@ _NAMES = {
     BLUE: "blue",
     VERMILLION: "vermillion",
     PURPLE: "purple",
+    RED: "red",
 }
 # For what has no colour of its own, in this order: what shows on grey and on white.
 SERIES: tuple[Colour, ...] = (ORANGE, SKY_BLUE, GREEN, VERMILLION, PURPLE, BLUE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pycocotools import mask as coco
@@ -13,6 +13,7 @@ from pycocotools import mask as coco
 from glioma_hf.errors import InputError
 from glioma_hf.rle import Rle, parse_counts
 
+Priority = Literal["first", "last"]  # which of overlapping objects, in annotation order, has a contested pixel
 Name = Callable[[int], str]  # what to call the object at a position, in an error
 MAX_COUNTS = 2**22  # characters of an RLE's counts: over a million runs, more than any cell has
 _BATCH = 2**22  # characters of counts that are checked in one go
@@ -74,6 +75,26 @@ def is_finite(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+def priority_order(priority: Priority | Sequence[int], n: int) -> list[int]:
+    """Positions of n objects, the one that wins a contested pixel first.
+
+    Args:
+        priority: "first" where the earlier object wins, "last" where the later does, or the positions themselves.
+
+    Raises `InputError` for another word, and where a position is missing or comes twice.
+    """
+    if isinstance(priority, str):
+        if priority not in get_args(Priority):
+            raise InputError(
+                f"the priority {priority!r} isn't known; it is {' or '.join(map(repr, get_args(Priority)))}"
+            )
+        return list(range(n)) if priority == "first" else list(range(n))[::-1]
+    order = list(priority)
+    if sorted(order) != list(range(n)):
+        raise InputError(f"the priority must name each of the {n} objects once")
+    return order
 
 
 def _known(categories: Sequence[int], index: Mapping[Any, int] | None) -> bool:

@@ -22,6 +22,7 @@ Args:
         are crowd regions: what lies in one, and matches nothing else, counts on neither side.
     thresholds: IoU thresholds, 0.5, 0.75 and 0.9 by default.
     mode: "overlapping" (Table 2 of the paper) or "flattened" (Table 4).
+    priority: in the mode "flattened", which of the references that overlap wins: "first" (the default) or "last".
     border: width of the frame whose objects are left out, in pixels; 2 by default.
     border_rule: "exclude" (the paper's) or "ignore": what matches a left-out object counts on neither side.
     min_area: objects of fewer pixels are left out.

@@ -100,13 +100,16 @@ def test_every_setting_is_told_with_its_default(site):
 
     from glioma_hf.models.centres import recipe as centres
     from glioma_hf.models.centres.segment import CentreSettings
+    from glioma_hf.models.flows import recipe as flows
+    from glioma_hf.models.flows.segment import FlowSettings
     from glioma_hf.models.sam.generate import GenerationSettings
     from glioma_hf.models.sam.recipe import LoraSettings, SamRecipe
     from glioma_hf.synthetic.scenes import SceneConfig
 
     page = (site / "reference" / "configuration.html").read_text("utf-8")
     of_centres = (centres.CentresRecipe, centres.NetworkConfig, centres.AdapterSettings, centres.Augmentation)
-    for model in (SamRecipe, LoraSettings, GenerationSettings, SceneConfig, CentreSettings, *of_centres):
+    of_flows = (flows.FlowsRecipe, flows.LightConfig, flows.MediarConfig, flows.MediarAugmentation, FlowSettings)
+    for model in (SamRecipe, LoraSettings, GenerationSettings, SceneConfig, CentreSettings, *of_centres, *of_flows):
         for name, field in model.model_fields.items():
             row = re.search(rf"<tr>\s*<td><code>{name}</code></td>(.*?)</tr>", page, re.DOTALL)
             assert row is not None, name
@@ -187,7 +190,7 @@ def test_files_are_the_files(readme_folder):
     def there(folder: str) -> set[str]:
         return {p.name for p in (readme_folder / folder).iterdir() if not p.name.startswith(".")}
 
-    assert names(saved) == there("quickstart/adapter")
+    assert names(saved) == there("quickstart/sam")
     assert names(started) == there("quickstart")
     assert {name.replace("NAME", "cells") for name in names(predicted)} == there("outlines")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from glioma_hf import InputError, Instances
-from glioma_hf.instances import MAX_PIXELS
+from glioma_hf.draw import overlap_map
+from glioma_hf.instances import MAX_PIXELS, MAX_RUN_PIXELS
 from glioma_hf.rle import parse_counts
 from tests.strategies import instances, square, stacks
 
@@ -101,6 +103,15 @@ def test_flatten_by_priority_is_flatten_of_the_reordered(stack, random):
     random.shuffle(order)
     flat = dense(instances(stack).flatten(order))
     assert np.array_equal(flat[order], dense(instances(stack[order]).flatten()))
+
+
+@given(stacks())
+def test_the_last_object_wins_where_that_is_asked_for(stack):
+    flat = dense(instances(stack).flatten("last"))
+    assert np.array_equal(flat[::-1], dense(instances(stack[::-1]).flatten()))
+    assert instances(stack).flatten("first") == instances(stack).flatten()
+    with pytest.raises(InputError, match="the priority 'middle' isn't known; it is 'first' or 'last'"):
+        instances(stack).flatten("middle")
 
 
 @given(stacks())
@@ -216,6 +227,60 @@ def test_other_bad_input():
         Instances.from_label_map(np.zeros((3, 3)))
     with pytest.raises(InputError, match="each of the 1 objects once"):
         Instances.from_polygons([square(1, 1, 2)], (9, 9)).to_label_map([0, 0])
+
+
+LARGEST = [(20_000, 20_000), (23_170, 23_170), (2**28, 1), (1, 2**28), (MAX_RUN_PIXELS // 2**14, 2**14)]
+
+
+@pytest.mark.parametrize("size", LARGEST)
+def test_runs_are_read_right_up_to_the_largest_image(size):
+    height, width = size
+    pixels = height * width
+    masks = [(np.ones((1, 1), bool), (height - 1, width - 1)), (np.ones((min(3, height), min(2, width)), bool), (0, 0))]
+    cells = Instances.from_box_masks(masks, size)
+    assert cells.areas.tolist() == [mask.sum() for mask, _ in masks]
+    assert cells.boxes.tolist() == [[left, top, *mask.shape[::-1]] for mask, (top, left) in masks]
+    assert cells.iou(cells).tolist() == [[1, 0], [0, 1]]
+    for (mask, corner), (copy, place) in zip(masks, cells.box_masks(), strict=True):
+        assert np.array_equal(mask, copy)
+        assert corner == place
+    assert Instances.from_coco(cells.to_coco(1), size) == cells
+    # The longest runs there are, and the largest differences between two.
+    extremes = [
+        [0, pixels],
+        [pixels - 1, 1],
+        [1, 2, pixels - 10, 3, 4],
+        [0, pixels - 9, 1, 2, 6],
+        [1, 1, 1, pixels - 9, 1, 1, 4],
+    ]
+    runs = Instances.from_coco([{"segmentation": {"size": size, "counts": counts}} for counts in extremes], size)
+    assert runs.areas.tolist() == [sum(counts[1::2]) for counts in extremes]
+    again, starts, faults = parse_counts([rle["counts"] for rle in runs.rles], pixels)
+    assert not any(faults)
+    assert [again[a:b].tolist() for a, b in itertools.pairwise(starts)] == extremes
+    for rle, counts in zip(runs.rles, extremes, strict=True):  # pycocotools reads its own counts
+        assert coco.merge([rle, rle])["counts"] == rle["counts"], counts
+    assert np.diag(runs.iou(runs)).tolist() == [1] * len(extremes)
+
+
+def test_larger_images_are_refused_and_large_ones_never_made_dense():
+    for size in ((23_171, 23_171), (2**28 + 1, 1), (1, 2**29 - 1)):
+        with pytest.raises(InputError, match="out of bounds"):
+            Instances.empty(size)
+    large = Instances.from_box_masks([(np.ones((2, 2), bool), (5, 5))], (20_000, 20_000))
+    for dense in (Instances.to_label_map, Instances.flatten, lambda cells: next(cells.to_masks()), overlap_map):
+        with pytest.raises(InputError, match="20000 x 20000 pixels is out of bounds"):
+            dense(large)
+    assert large.crop(4, 4, 3, 3).to_label_map().tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
+
+
+def test_thousands_of_objects_are_decoded_in_their_boxes():
+    rng = np.random.default_rng(0)
+    masks = [(rng.random((4, 3)) < 0.5, (int(rng.integers(90)), int(rng.integers(90)))) for _ in range(2500)]
+    cells = Instances.from_box_masks(masks, (93, 94))
+    again = Instances.from_box_masks(cells.box_masks(), cells.size)
+    assert len(again) == 2500
+    assert again == cells
 
 
 def test_chosen_objects_keep_areas_and_boxes_that_are_known():

@@ -56,6 +56,7 @@ def test_every_module_of_data_and_metric_loads():
         (["quickstart", "--out", "{tmp}/out"], "models"),
         (["train", "--data", "{folder}", "--out", "{tmp}/out"], "models"),
         (["predict", "{tmp}/cells.png", "--out", "{tmp}/out"], "models"),
+        (["benchmark", "t98g", "--out", "{tmp}/out"], "models"),
         (["data", "stats", "{folder}", "--out", "{tmp}/out"], "plots"),
         (["demo"], "demo"),
     ],
@@ -119,4 +120,5 @@ def test_the_table_of_extras_is_that_of_the_project():
         used |= {name.split(".")[0] for name in imports_of(path)} - beside
     others = used - set(sys.stdlib_module_names) - {"glioma_hf", "spaces"}  # `spaces` is there on the Hub alone
     wanted = {INSTALLED_BY.get(name, name) for name in others}
-    assert base <= wanted <= base | names([r for name in ("models", "plots", "demo") for r in extras[name]])
+    known = base | names([r for name in ("models", "plots", "demo", "flows", "dask") for r in extras[name]])
+    assert base <= wanted <= known

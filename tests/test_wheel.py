@@ -106,7 +106,7 @@ def test_it_is_the_wheel_that_is_imported(elsewhere, wheel):
 
 def test_main_job(elsewhere, archive):
     (elsewhere.work / "recipe.json").write_text(BRIEF.model_dump_json())
-    options = ["--archive", archive, "--recipe", "recipe.json", "--out", "results"]
+    options = ["--archive", archive, "--model", "embedded", "--recipe", "recipe.json", "--out", "results"]
     told = elsewhere.run("glioma-hf", "quickstart", *options)
     assert "AP50" in told
     assert {"report.html", "scores.json", "dataset"} <= {p.name for p in (elsewhere.work / "results").iterdir()}

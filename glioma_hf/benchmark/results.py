@@ -57,8 +57,15 @@ class ResultRow(BaseModel):
         seed: of the training.
         seconds_per_image: of prediction.
         parameters: how many numbers the model holds.
-        versions: of glioma_hf and Python.
+        base: what it was trained from, or the name that it was loaded by.
+        training_images: file names.
+        train_seconds: of the training; of a base, of choosing its thresholds.
+        validation_ap50: AP at IoU 0.5 where the thresholds were chosen.
+        device: on which it predicted.
+        versions: of glioma_hf and Python, and of the libraries that matter.
         date: of the scoring.
+        job: what the row is made from, by content: a row of the same job needn't be made again.
+        failed: why there are no scores, in a sentence; None where there are.
         scores: `OverlapScores.to_dict()`.
         images: counts of each image.
     """
@@ -78,8 +85,15 @@ class ResultRow(BaseModel):
     seed: int | None = None
     seconds_per_image: float | None = Field(None, ge=0)
     parameters: int | None = Field(None, ge=0)
+    base: str | None = None
+    training_images: list[str] | None = None
+    train_seconds: float | None = Field(None, ge=0)
+    validation_ap50: float | None = None
+    device: str | None = None
     versions: dict[str, str] = Field(default_factory=_versions)
     date: datetime.date = Field(default_factory=_today)
+    job: str | None = None
+    failed: str | None = None
     scores: dict[str, int | float]
     images: list[ImageCounts]
 
@@ -108,6 +122,11 @@ class ResultRow(BaseModel):
         ]
         return cls(scoring=scores.options, scores=scores.to_dict(), images=images, **fields)
 
+    @classmethod
+    def of_failure(cls, reason: str, scoring: ScoringOptions, **fields: Any) -> ResultRow:
+        """The row of what couldn't be scored; `fields` are the row's others."""
+        return cls(failed=reason, scoring=scoring, scores={}, images=[], **fields)
+
     @property
     def mode(self) -> str:
         """Whether masks were scored "overlapping" or "flattened"."""
@@ -130,7 +149,7 @@ class ResultRow(BaseModel):
         for image in self.images:
             if {len(image.tp), len(image.fp), len(image.fn)} != {number}:
                 raise ValueError(f"{image.file_name} needs {number} counts each, one per IoU threshold")
-        for name in ("tp", "fp", "fn"):
+        for name in ("tp", "fp", "fn") if self.failed is None else ():
             if self.scores.get(name) != sum(getattr(image, name)[0] for image in self.images):
                 raise ValueError(f"the images' {name} don't add up to that of the scores")
         return self

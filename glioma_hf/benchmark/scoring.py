@@ -18,11 +18,12 @@ from glioma_hf.data.prepared import PROVENANCE, read_prepared
 from glioma_hf.data.sources.rows import Repairs
 from glioma_hf.data.splits import find_split
 from glioma_hf.errors import InputError
+from glioma_hf.executor import Workers
 from glioma_hf.files import new_folder
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.agreement import Agreement, agreement, consensus
 from glioma_hf.metrics.error_analysis import ImageOutcomes
-from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.overlap_ap import ScoredImage, check_extras, overlap_ap, pooled_scores, score_image
 from glioma_hf.metrics.scores import OverlapScores
 from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.palette import OUTCOME_COLOURS
@@ -30,6 +31,7 @@ from glioma_hf.progress import OnProgress, Progress, ignore
 
 CONSENSUS = "consensus"
 SCORES, AGREEMENT = "scores", "agreement"  # kinds of folders that are written here
+IMAGES_A_PIECE = 8  # of work that several processes share
 CASES_TOLD = 3  # of each kind of what a file has wrong; all are counted
 
 
@@ -93,6 +95,7 @@ def evaluate_files(
     keep_outcomes: bool = True,
     strict: bool = False,
     on_progress: OnProgress = ignore,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Score a file or folder of predictions against one of references.
 
@@ -105,6 +108,7 @@ def evaluate_files(
         strict: whether what `data prepare` would put right (outlines outside the image, boxes that miss them ...) is
             an error instead of a note.
         on_progress: hears the notes of the evaluation, and some of the cases behind them.
+        workers: who scores the images; this process without them.
 
     Raises `InputError` for files that can't be read or don't fit each other, for an unknown task, and where there is
     nothing to score.
@@ -115,7 +119,7 @@ def evaluate_files(
     notes = [*notes_on(reference_set, prediction_set, task), *_repaired(repairs)]
     for note in notes:
         on_progress(Progress(note))
-    scores = score_sets(reference_set, prediction_set, task, options, extras, keep_outcomes)
+    scores = score_sets(reference_set, prediction_set, task, options, extras, keep_outcomes, workers)
     prepared = (Path(references) / PROVENANCE).is_file()
     return Evaluation(
         scores,
@@ -185,14 +189,31 @@ def score_sets(
     options: ScoringOptions | None = None,
     extras: Sequence[str] = (),
     keep_outcomes: bool = False,
+    workers: Workers | None = None,
 ) -> OverlapScores:
-    """`overlap_ap` over all images of one task; sides whose sizes differ are an `InputError` naming the image."""
+    """`overlap_ap` over all images of one task; sides whose sizes differ are an `InputError` naming the image.
+
+    With `workers` they share the images.
+    """
     chosen, predicted = references.of_task(task), predictions.of_task(task)
     if not chosen:
         raise InputError(f"{references.path} holds no image; nothing is left to score")
     _check_sizes(chosen, predicted, references.names)
-    pairs = ((predicted[key], side) for key, side in chosen.items())
-    return overlap_ap(pairs, options, extras, keep_outcomes=keep_outcomes)
+    pairs = [(predicted[key], side) for key, side in chosen.items()]
+    if workers is None or workers.alone:
+        return overlap_ap(pairs, options, extras, keep_outcomes=keep_outcomes)
+    options = options or ScoringOptions()
+    check_extras(extras)
+    portions = [pairs[begin : begin + IMAGES_A_PIECE] for begin in range(0, len(pairs), IMAGES_A_PIECE)]
+    outcomes = sorted(workers.run(_score_images, portions, (options, extras, keep_outcomes)), key=lambda o: o.position)
+    return pooled_scores([image for o in outcomes for image in o.get()], options, extras, keep_outcomes=keep_outcomes)
+
+
+def _score_images(
+    shared: tuple[ScoringOptions, Sequence[str], bool], pairs: Sequence[tuple[Instances, Instances]]
+) -> list[ScoredImage]:
+    """Some images' part of the scores."""
+    return [score_image(predictions, references, *shared) for predictions, references in pairs]
 
 
 def write_matches(path: Path, names: Sequence[str], outcomes: Sequence[ImageOutcomes]) -> None:

@@ -15,11 +15,12 @@ from glioma_hf.cli.demo import demo
 from glioma_hf.cli.failures import DEBUG, explain
 from glioma_hf.cli.models import predict, push, quickstart, train, tune
 from glioma_hf.cli.scores import agreement, evaluate
+from glioma_hf.cli.tables import benchmark
 from glioma_hf.extras import missing_libraries_named
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(data_app, name="data")
-for command in (quickstart, train, tune, predict, evaluate, agreement, push, demo):
+for command in (quickstart, train, tune, predict, evaluate, agreement, benchmark, push, demo):
     app.command()(command)
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from glioma_hf.metrics.agreement import Agreement
     from glioma_hf.metrics.scores import OverlapScores
 
+JOBS_HELP = "Processes of this machine that share the work."
+SCHEDULER_HELP = "Address of a Dask scheduler whose workers share the work, such as tcp://10.0.0.5:8786."
+
 # What files are called and hold is never read as rich's own markup.
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from glioma_hf.cli.console import quiet_libraries, say, tell
+from glioma_hf.cli.console import JOBS_HELP, SCHEDULER_HELP, quiet_libraries, say, tell
 from glioma_hf.progress import to_lines
 
 MODEL_HELP = (
@@ -25,6 +25,7 @@ UNLABELLED_HELP = (
     "An image, or a folder of them, to learn from too, by what a model surely finds there; may be repeated."
 )
 TEACHER_HELP = "The model that labels those; without it one is trained on the labelled images first."
+COMPARED_HELP = "A base model, one of a family; may be repeated. The embedded SAM and centres:general if left out."
 FINDER_HELP = "Another model, such as a folder of the family centres: SAM is asked for the cells that it finds."
 BOXES_HELP = "Ask with the boxes of what the finder finds too, which published SAMs know how to read."
 
@@ -36,13 +37,14 @@ def quickstart(
     ] = None,
     image: Annotated[int, typer.Option(help="Number of the training image, from 1.")] = 1,
     recipe: Annotated[str | None, typer.Option(help=RECIPE_HELP)] = None,
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "embedded",
+    model: Annotated[list[str] | None, typer.Option(help=COMPARED_HELP)] = None,
 ) -> None:
     """The main job, offline: archive, data set, training on one image, predictions, scores, report."""
+    from glioma_hf.workflows.quickstart import COMPARED
     from glioma_hf.workflows.quickstart import quickstart as run
 
     quiet_libraries()
-    scores = run(out, archive, image, recipe, model, to_lines(say))
+    scores = run(out, archive, image, recipe, model or COMPARED, to_lines(say))
     for name, row in scores["models"].items():
         tell(f"{name}: AP50 {row['ap50']:.3f}, precision {row['precision']:.3f}, recall {row['recall']:.3f}")
     tell(f"open {out / 'report.html'}")
@@ -118,8 +120,11 @@ def predict(
     boxes: Annotated[bool | None, typer.Option("--boxes", help=BOXES_HELP)] = None,
     diameter: Annotated[float | None, typer.Option(min=2, help="Pixels across a cell, about.")] = None,
     pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help=JOBS_HELP)] = 1,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
 ) -> None:
     """Instances of images: COCO results, shapes, overlay, label map and ImageJ regions for each."""
+    from glioma_hf.executor import Workers
     from glioma_hf.models import load_segmenter
     from glioma_hf.workflows.prediction import find_images
     from glioma_hf.workflows.prediction import predict as run
@@ -129,7 +134,7 @@ def predict(
     segmenter = load_segmenter(
         model, adapter, thresholds, diameter, **_given(prompts=prompts, finder=finder, prompt_boxes=boxes)
     )
-    predicted = run(paths, out, segmenter, pixel_size, to_lines(say))
+    predicted = run(paths, out, segmenter, pixel_size, to_lines(say), workers=Workers(jobs, scheduler))
     if predicted is not None:  # one process of several tells
         tell(f"{predicted.cells} cells in {predicted.images} images; see {out}")
 

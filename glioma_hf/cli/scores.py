@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from glioma_hf.cli.console import print_agreement, print_scores, say
+from glioma_hf.cli.console import JOBS_HELP, SCHEDULER_HELP, print_agreement, print_scores, say
 from glioma_hf.errors import InputError
+from glioma_hf.executor import Workers
 from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.progress import to_lines
 
@@ -24,6 +25,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Of a prepared data set: subset/split, or a split's name.")] = "test",
     threshold: Annotated[list[float], typer.Option(help="IoU; give it again for more.")] = [*_DEFAULTS.thresholds],  # noqa: B006
     flattened: Annotated[bool, typer.Option("--flattened", help="Score without overlaps (Table 4).")] = False,
+    priority: Annotated[str, typer.Option(help="With --flattened: which of two references wins, first or last.")] = (
+        _DEFAULTS.priority
+    ),
     border: Annotated[int, typer.Option(min=0, help="Pixels of frame whose objects are left out.")] = _DEFAULTS.border,
     ignore_border: Annotated[bool, typer.Option(help="What matches a left-out object isn't counted either.")] = False,
     min_area: Annotated[int, typer.Option(min=0, help="Objects of fewer pixels are left out.")] = _DEFAULTS.min_area,
@@ -37,6 +41,8 @@ def evaluate(
     plot: Annotated[bool, typer.Option("--plot", help="AP curve and overlays of TP, FP, FN into --out.")] = False,
     images: Annotated[Path | None, typer.Option(help="Folder of the images, for the overlays.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="What data prepare would repair becomes an error.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help=JOBS_HELP)] = 1,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
 ) -> None:
     """The benchmark's metric on files: AP, F1, precision and recall of instances that may overlap."""
     if plot and out is None:
@@ -47,6 +53,7 @@ def evaluate(
         border,
         "ignore" if ignore_border else "exclude",
         min_area,
+        priority,  # type: ignore[arg-type]  # checked there
     )
     from glioma_hf.benchmark.scoring import SCORES, evaluate_files
     from glioma_hf.places import check_folder
@@ -55,15 +62,16 @@ def evaluate(
         check_folder(out, SCORES, [references, predictions, images])
 
     extras = [*extra, "curve"] if plot else extra
+    workers = Workers(jobs, scheduler)
     evaluation = evaluate_files(
-        references, predictions, task, split, options, extras, out is not None, strict, to_lines(say)
+        references, predictions, task, split, options, extras, out is not None, strict, to_lines(say), workers
     )
     if out is not None:
         evaluation.write(out, plot, images)
     if json_:
         typer.echo(json.dumps(evaluation.scores.to_dict(), indent=2))
     else:
-        print_scores(evaluation.scores, f"{task}, {options.mode}")
+        print_scores(evaluation.scores, f"{task}, {options.told()}")
 
 
 def agreement(

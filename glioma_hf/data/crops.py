@@ -25,6 +25,7 @@ from glioma_hf.data.crop_rows import CropRow
 from glioma_hf.data.features import check_task_of_rows, task_categories
 from glioma_hf.data.sources.rows import BOX_MARGIN
 from glioma_hf.extras import missing_libraries_named
+from glioma_hf.segmentation import Priority, priority_order
 
 with missing_libraries_named():
     import torch
@@ -45,7 +46,7 @@ class Cropper:
     Attributes:
         size: side of the crops in pixels.
         task: see `instances_of`.
-        flattened: a contested pixel goes to the earlier object (masks alone).
+        flattened: a contested pixel goes to one object (masks alone); by `priority` to the "first" or the "last".
         shapes: "masks" or "polygons".
         channels: 1 (colour is averaged) or 3 (grey is repeated).
         min_area: objects with fewer pixels in the crop are left out.
@@ -57,9 +58,11 @@ class Cropper:
     shapes: Literal["masks", "polygons"] = "masks"
     channels: int = 3
     min_area: int = 1
+    priority: Priority = "first"
 
     def __post_init__(self) -> None:
         task_categories(self.task)  # refuses an unknown one at once
+        priority_order(self.priority, 0)
 
     def random(self, row: CropRow, rng: np.random.Generator) -> Item:
         """A crop from anywhere in the image."""
@@ -111,6 +114,8 @@ class Cropper:
             & (row.categories[:, None] == list(task_categories(self.task))).any(1)
         )
         chosen = np.flatnonzero(near).tolist()
+        if self.priority == "last":  # whoever comes before takes the pixels
+            chosen = chosen[::-1]
         masks = np.zeros((len(chosen) if self.shapes == "masks" else 0, self.size, self.size), bool)
         taken = np.zeros((height, width) if self.flattened else (0, 0), bool)
         kept: list[int] = []
@@ -136,7 +141,10 @@ class Cropper:
                 rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
                 boxes.append((x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1))
             kept.append(index)
-        return kept, np.array(boxes, np.float32).reshape(-1, 4), masks[: len(kept)]
+        masks = masks[: len(kept)]
+        if self.priority == "last":
+            kept, boxes, masks = kept[::-1], boxes[::-1], masks[::-1].copy()
+        return kept, np.array(boxes, np.float32).reshape(-1, 4), masks
 
 
 class CellCrops(TorchDataset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import struct
 import zipfile
 import zlib
@@ -16,24 +17,52 @@ import tifffile
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.rle import contours
-from glioma_hf.segmentation import polygons_to_rles
+from glioma_hf.segmentation import Priority, polygons_to_rles
 
 MAX_ROIS = 100_000
 MAX_ROI_BYTES = 2**20
 MAX_ROIS_BYTES = 2**25  # of all regions together
 
 
-def write_label_map(instances: Instances, path: str | Path, by_id: bool = False) -> None:
+def write_label_map(instances: Instances, path: str | Path, priority: Priority = "first", by_id: bool = False) -> None:
     """A TIFF of labels 1 ... N in the order of `instances`, or their ids; 16 bits, or 32 where they are too large.
 
     A label map can't hold overlaps: a contested pixel goes to the earlier object (of predictions: the one
-    of higher score).
+    of higher score), or with the priority "last" to the later.
     """
-    labels = instances.to_label_map()
+    labels = instances.to_label_map(priority)
     if by_id:
         labels = np.r_[0, instances.ids][labels]
-    kind = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
+    kind = np.uint16 if max(len(instances), labels.max(initial=0)) < 2**16 else np.uint32
     tifffile.imwrite(path, labels.astype(kind), compression="zlib", photometric="minisblack", metadata=None)
+
+
+def write_label_tiles(instances: Instances, path: str | Path, side: int = 512) -> None:
+    """The label map that `write_label_map` writes, in tiles, each made from the objects that reach into it alone.
+
+    What is held doesn't grow with the image. It is a BigTIFF where it may have over 4 GB.
+    """
+    kind = np.uint16 if len(instances) < 2**16 else np.uint32
+    tifffile.imwrite(
+        path,
+        (tile.astype(kind) for tile in _label_tiles(instances, side)),
+        shape=instances.size,
+        dtype=kind,
+        tile=(side, side),
+        bigtiff=math.prod(instances.size) * np.dtype(kind).itemsize >= 2**32 - 2**25,
+        compression="zlib",
+        photometric="minisblack",
+        metadata=None,
+    )
+
+
+def _label_tiles(instances: Instances, side: int) -> Iterator[np.ndarray]:
+    """Squares of the label map, row by row; the last of each reach beyond the image."""
+    numbered = Instances.from_rles(instances.rles, instances.size, crowd=instances.crowd)  # ids are positions
+    for top in range(0, instances.size[0], side):
+        for left in range(0, instances.size[1], side):
+            near = numbered.crop(top, left, side, side)
+            yield np.r_[0, near.ids + 1][near.to_label_map()]
 
 
 def write_rois(instances: Instances, path: str | Path, by_id: bool = False) -> None:

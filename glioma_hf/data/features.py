@@ -13,6 +13,7 @@ from glioma_hf.data.prepared import read_prepared
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.plain import plain_row
+from glioma_hf.segmentation import Priority
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -66,7 +67,9 @@ def named_categories(features: Mapping[str, Any]) -> list[str]:
     return list(item["category"].names)
 
 
-def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = False) -> Instances:
+def instances_of(
+    row: Mapping[str, Any], task: str = "cells", flattened: bool = False, priority: Priority = "first"
+) -> Instances:
     """The objects of a row that belong to a task, as `Instances` in annotation order.
 
     For training and for scoring alike.
@@ -75,8 +78,9 @@ def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = 
         row: a row of a prepared data set, as `datasets` (in any format) or `annotated_rows` gives it.
         task: `cells` (both types), `soma`, `cell_a` or `cell_b` (paper, section 4), `nucleus`, or `all`.
             Categories of the result are indices into `CATEGORIES`.
-        flattened: without overlaps: an earlier object of the task covers a later one (Table 4). Objects that
-            are covered whole are left out.
+        flattened: without overlaps: each pixel is of one object of the task (Table 4). Objects that are covered whole
+            are left out.
+        priority: whether the "first" or the "last" object then wins a contested pixel.
 
     Raises `InputError` for an unknown task.
     """
@@ -90,7 +94,7 @@ def instances_of(row: Mapping[str, Any], task: str = "cells", flattened: bool = 
         ids=[o["id"] for o in objects],
     )
     if flattened:
-        instances = instances.flatten()
+        instances = instances.flatten(priority)
         instances = instances.select(instances.areas > 0)
     return instances
 

@@ -153,14 +153,7 @@ def read_image(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}); give an image file") from None
     image = open_encoded(data, str(path))
-    pixels = image.pixels()
-    if pixels.dtype.kind != "f":
-        return turn(whole_levels(pixels, str(path)), image.orientation)
-    with np.errstate(over="ignore"):
-        floats = pixels.astype(np.float32)
-    if not np.isfinite(floats).all():
-        raise InputError(f"{path}: it has pixels that are no numbers; replace them and save the image again")
-    return turn(floats, image.orientation)
+    return turn(levels_or_floats(image.pixels(), str(path)), image.orientation)
 
 
 def pixels_of(image: Image.Image, name: str = "the image") -> np.ndarray:
@@ -188,13 +181,28 @@ def whole_levels(pixels: np.ndarray, name: str) -> np.ndarray:
     return pixels.astype(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
 
 
+def levels_or_floats(pixels: np.ndarray, name: str) -> np.ndarray:
+    """`whole_levels`, or finite floating-point pixels as float32. Raises `InputError` for others."""
+    if pixels.dtype.kind != "f":
+        return whole_levels(pixels, name)
+    with np.errstate(over="ignore"):
+        floats = pixels.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise InputError(f"{name}: it has pixels that are no numbers; replace them and save the image again")
+    return floats
+
+
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Grey levels for showing: uint8 (H, W). 16 bits are stretched between the 0.1 and 99.9 percentiles."""
     grey = pixels.mean(2) if pixels.ndim == 3 else pixels
     if pixels.dtype == np.uint8:
         return np.asarray(np.round(grey), np.uint8)
     low, high = np.percentile(grey, [0.1, 99.9])
-    return np.asarray(np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255, np.uint8)
+    shown = np.empty(grey.shape, np.uint8)
+    for top in range(0, len(grey), 256):  # so that no floats of the whole are held
+        band = slice(top, top + 256)
+        shown[band] = np.clip((grey[band] - low) / max(high - low, 1e-6), 0, 1) * 255
+    return shown
 
 
 def is_litter(name: str) -> bool:

@@ -6,10 +6,10 @@ from glioma_hf.errors import InputError
 from glioma_hf.instances import MAX_PIXELS
 
 
-def check_pixels(size: tuple[int, int], name: str) -> None:
+def check_pixels(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> None:
     """Raise `InputError` for an image of (width, height) `size` with more pixels than are read."""
-    if size[0] * size[1] > MAX_PIXELS:
-        raise InputError(f"{name}: {size[0]} x {size[1]} is more than {MAX_PIXELS} pixels; crop the image")
+    if max(size) > MAX_PIXELS or size[0] * size[1] > most:
+        raise InputError(f"{name}: {size[0]} x {size[1]} is more than {most} pixels; crop the image")
 
 
 def check_pages(number: int, name: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from glioma_hf.data.jpeg import jpeg_size, lacks_rows
+from glioma_hf.data.on_disk import FileBytes, SegmentCache
 from glioma_hf.data.one_image import check_pages, check_pixels
 from glioma_hf.data.orientation import UPRIGHT, Window, known
 from glioma_hf.data.tiff_colours import from_cmyk, straight, stretched
 from glioma_hf.errors import InputError
-from glioma_hf.instances import MAX_PIXELS
+from glioma_hf.instances import MAX_PIXELS, MAX_RUN_PIXELS
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_BYTES = 8 * MAX_PIXELS  # of decoded pixels
@@ -39,6 +40,7 @@ class TiffImage:
     Args:
         data: bytes, or any buffer of them; a memory-mapped one isn't read where it isn't needed.
         name: of the image, in errors.
+        cache: for decoded strips and tiles. With it the image is one to be read window by window, and may be larger.
 
     Attributes:
         page: tifffile's.
@@ -52,10 +54,11 @@ class TiffImage:
     page as ImageJ, tifffile and MetaMorph write them), for too many pixels and for a damaged header.
     """
 
-    def __init__(self, data: Any, name: str):
+    def __init__(self, data: Any, name: str, cache: SegmentCache | None = None):
         import tifffile
 
-        self._data, self._name = memoryview(data).cast("B"), name
+        self._data = data if isinstance(data, FileBytes) else memoryview(data).cast("B")
+        self._name, self._cache = name, cache
         try:
             file = tifffile.TiffFile(_Buffer(self._data))
             count = len(file.pages)
@@ -79,7 +82,7 @@ class TiffImage:
         check_pages(images, name)
         if min(*self.size, self._samples) < 1:
             raise InputError(f"{name}: the TIFF's header says {self.size[0]} x {self.size[1]} pixels; save it again")
-        check_pixels(self.size, name)
+        check_pixels(self.size, name, MAX_PIXELS if cache is None else MAX_RUN_PIXELS)
 
     def _photometric(self) -> int:
         said = self.page.photometric if 262 in self.page.tags else None
@@ -118,10 +121,11 @@ class TiffImage:
         problem, (width, height) = self.problem(), self.size
         if problem:
             raise InputError(f"{self._name}: {problem}")
-        wanted = width * height * self._samples * self.page.dtype.itemsize
+        rows, columns = window or (slice(0, height), slice(0, width))
+        wanted = width * height if self._cache is None else (rows.stop - rows.start) * (columns.stop - columns.start)
+        wanted *= self._samples * self.page.dtype.itemsize
         if wanted > MOST_BYTES:
             raise InputError(f"{self._name}: its pixels take {wanted} bytes, more than {MOST_BYTES}; crop the image")
-        rows, columns = window or (slice(0, height), slice(0, width))
         try:
             pixels = self._contiguous(rows, columns) if self.page.is_contiguous else self._assembled(rows, columns)
         except MemoryError:
@@ -173,6 +177,8 @@ class TiffImage:
         start, size = page.dataoffsets[0], width * height * self._samples * dtype.itemsize
         if start + size > len(self._data):
             raise ValueError(f"its last rows aren't in the file, which should have {start + size} bytes")
+        if isinstance(self._data, FileBytes):
+            return self._from_file(rows, columns, dtype)
         pixels = np.frombuffer(self._data, dtype, size // dtype.itemsize, start)
         if self._separate:
             pixels = pixels.reshape(self._samples, height, width)[:, rows, columns].transpose(1, 2, 0)
@@ -181,6 +187,28 @@ class TiffImage:
         else:
             pixels = pixels.reshape(height, width)[rows, columns]
         return np.array(pixels, page.dtype.newbyteorder("="), order="C")
+
+    def _from_file(self, rows: slice, columns: slice, dtype: np.dtype) -> np.ndarray:
+        """The same, row by row from the file."""
+        assert isinstance(self._data, FileBytes)
+        (width, height), layers = self.size, self._samples if self._separate else 1
+        depth, wide = self._samples // layers, columns.stop - columns.start
+        step = depth * dtype.itemsize
+        out = np.empty((rows.stop - rows.start, wide, self._samples), dtype.newbyteorder("="))
+        for layer in range(layers):
+            for place, row in enumerate(range(rows.start, rows.stop)):
+                at = self.page.dataoffsets[0] + ((layer * height + row) * width + columns.start) * step
+                line = np.frombuffer(self._data[at : at + wide * step], dtype).reshape(wide, depth)
+                out[place, :, layer * depth : (layer + 1) * depth] = line
+        return out if self._samples > 1 else out[..., 0]
+
+    def segment_shape(self) -> tuple[int, int, int]:
+        """Rows, columns and samples of what is read at once: a strip, a tile, or a row of what isn't compressed."""
+        page, (width, height) = self.page, self.size
+        depth = 1 if self._separate else self._samples
+        if page.is_tiled and not page.is_contiguous:
+            return page.tilelength, page.tilewidth, depth
+        return 1 if page.is_contiguous else min(page.rowsperstrip, height), width, depth
 
     def _assembled(self, rows: slice, columns: slice) -> np.ndarray:
         """The window from the strips or tiles that it meets."""
@@ -212,6 +240,8 @@ class TiffImage:
 
     def _segment(self, index: int, high: int, wide: int, depth: int) -> np.ndarray:
         """A strip or tile (high, wide, depth); one at the border may be cut there."""
+        if self._cache is not None and (kept := self._cache.get(index)) is not None:
+            return kept
         page, what = self.page, f"{'tile' if self.page.is_tiled else 'strip'} {index + 1}"
         start = page.dataoffsets[index]
         count = page.databytecounts[index] if index < len(page.databytecounts) else 0
@@ -236,6 +266,8 @@ class TiffImage:
         segment = decode(data)
         if self.compression == JPEG and lacks_rows(data, segment, decode):
             raise ValueError(f"{what} holds a JPEG without its last rows")
+        if self._cache is not None:
+            self._cache.put(index, segment)
         return segment
 
 
@@ -267,7 +299,7 @@ def _grey(stored: np.ndarray) -> np.ndarray:
 class _Buffer(io.RawIOBase):
     """A buffer as a file, without copying it."""
 
-    def __init__(self, data: memoryview):
+    def __init__(self, data: memoryview | FileBytes):
         self._data, self._at = data, 0
 
     def readable(self) -> bool:

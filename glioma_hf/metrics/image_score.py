@@ -101,7 +101,9 @@ def match_image(predictions: Instances, references: Instances, options: ScoringO
 
 def flattened(instances: Instances, options: ScoringOptions) -> Instances:
     """The instances in the mode in which they are scored."""
-    return instances.flatten() if options.mode == "flattened" else instances
+    if options.mode != "flattened":
+        return instances
+    return instances.flatten(options.priority if instances.scores is None else "first")
 
 
 def is_scored(instances: Instances, options: ScoringOptions) -> np.ndarray:

@@ -24,12 +24,62 @@ def ap_intervals(images: Sequence[Sequence[Counts]], seed: int = 0) -> list[Inte
     """
     if not images:
         return []
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), RESAMPLES)
-    intervals = []
-    for at_threshold in zip(*images, strict=True):
-        hits, everything = (drawn @ np.array([[c.tp, c.tp + c.fp + c.fn] for c in at_threshold])).T
-        pooled = np.divide(hits, everything, out=np.zeros(RESAMPLES), where=everything > 0)
-        low, high = np.percentile(pooled, [2.5, 97.5])
-        intervals.append((float(low), float(high)))
-    return intervals
+    drawn = _drawn(len(images), seed)
+    return [_middle(_pooled(drawn, at_threshold)) for at_threshold in zip(*images, strict=True)]
+
+
+def mean_ap_interval(runs: Sequence[Sequence[Counts]], seed: int = 0) -> Interval:
+    """The 95 % interval of the mean over runs (say, seeds of training) of the pooled AP at one threshold.
+
+    Args:
+        runs: per run the counts of each image, all of the same images.
+        seed: of the drawing, which is that of `ap_intervals`.
+
+    (0, 0) where there are no images.
+
+    >>> mean_ap_interval([[Counts(3, 1, 0)] * 4, [Counts(1, 1, 2)] * 4])
+    (0.5, 0.5)
+    """
+    return _middle(_resampled(runs, seed)) if runs and runs[0] else (0.0, 0.0)
+
+
+def paired_interval(
+    first: Sequence[Sequence[Counts]], second: Sequence[Sequence[Counts]], seed: int = 0
+) -> tuple[float, Interval]:
+    """By how much the first model's AP is higher than the second's, and the 95 % interval of that.
+
+    Both are scored on the same images, which are drawn for both at once: what makes an image hard for both isn't
+    counted as chance. Where the interval leaves out 0, the difference exceeds it.
+
+    Args:
+        first, second: of each model per run the counts of each image, at one threshold, the images in one order.
+        seed: of the drawing.
+
+    >>> paired_interval([[Counts(3, 1, 0)] * 4], [[Counts(1, 1, 2)] * 4])
+    (0.5, (0.5, 0.5))
+    """
+    if not first or not second or not first[0]:
+        return 0.0, (0.0, 0.0)
+    means = [float(np.mean([sum(run, Counts()).ap for run in runs])) for runs in (first, second)]
+    return means[0] - means[1], _middle(_resampled(first, seed) - _resampled(second, seed))
+
+
+def _resampled(runs: Sequence[Sequence[Counts]], seed: int) -> np.ndarray:
+    drawn = _drawn(len(runs[0]), seed)
+    means: np.ndarray = np.mean([_pooled(drawn, run) for run in runs], axis=0)
+    return means
+
+
+def _drawn(images: int, seed: int) -> np.ndarray:
+    """How often each image comes in each resample: int64 (RESAMPLES, images)."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), RESAMPLES)
+
+
+def _pooled(drawn: np.ndarray, counts: Sequence[Counts]) -> np.ndarray:
+    hits, everything = (drawn @ np.array([[c.tp, c.tp + c.fp + c.fn] for c in counts])).T
+    return np.divide(hits, everything, out=np.zeros(RESAMPLES), where=everything > 0)
+
+
+def _middle(values: np.ndarray) -> Interval:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from glioma_hf.metrics.best_match import BestMatch, best_match
 from glioma_hf.metrics.coco_map import coco_map
 from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.image_score import ImageScore, match_image
-from glioma_hf.metrics.overlapped import OverlappedScores, overlapped, pooled
+from glioma_hf.metrics.overlapped import Overlapped, overlapped, pooled
 from glioma_hf.metrics.score_values import BestMatchScores
 from glioma_hf.metrics.scores import OverlapScores, scored_thresholds
 from glioma_hf.metrics.scoring_options import ScoringOptions
@@ -45,7 +45,8 @@ def overlap_ap(
             "interval": the 95 % interval of the pooled AP by bootstrap over images;
             "best_match": `mdice`, `miou`; "hausdorff": `mhd` (slower); see `best_match`;
             "coco": `coco_map`, COCO's mean AP over 0.5:0.95, where predictions carry scores;
-            "overlapped": recall and best IoU of references by the share of them that other references cover.
+            "overlapped": recall and best IoU of references by the share of them that other references cover, and
+                the AP of contested objects alone, `ap_contested`.
         seed: of the bootstrap.
         keep_outcomes: keep each image's true positives, false positives and false negatives as `outcomes`.
         settings: fields of `ScoringOptions` by name, instead of those in `options`.
@@ -61,37 +62,72 @@ def overlap_ap(
         1.0
     """
     options = replace(options or ScoringOptions(), **settings)
+    check_extras(extras)
+    images = [score_image(p, r, options, extras, keep_outcomes) for p, r in pairs]
+    return pooled_scores(images, options, extras, seed, keep_outcomes)
+
+
+def check_extras(extras: Sequence[str]) -> None:
+    """Raise `InputError` for an unknown one."""
     unknown = sorted(set(extras) - set(EXTRAS))
     if unknown:
         raise InputError(f"the extra score {unknown[0]!r} isn't known; there are {', '.join(EXTRAS)}")
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One image's part of a split's scores: what `pooled_scores` needs of it."""
+
+    score: ImageScore
+    best: BestMatch
+    covered: Overlapped | None
+    ranked: tuple[Instances, Instances, Instances | None] | None
+    outcomes: ImageOutcomes | None
+
+
+def score_image(
+    predictions: Instances,
+    references: Instances,
+    options: ScoringOptions,
+    extras: Sequence[str] = (),
+    keep_outcomes: bool = False,
+) -> ScoredImage:
+    """One image, for `pooled_scores`; arguments as those of `overlap_ap`."""
     scored = replace(options, thresholds=scored_thresholds(options, extras))
-    images: list[ImageScore] = []
-    outcomes: list[ImageOutcomes] = []
+    matched = match_image(predictions, references, scored)
     best = BestMatch()
-    covered: list[tuple[OverlappedScores, ...]] = []
-    ranked: list[tuple[Instances, Instances, Instances | None]] = []
-    for predictions, references in pairs:
-        matched = match_image(predictions, references, scored)
-        images.append(matched.score)
-        if keep_outcomes:
-            outcomes.append(ImageOutcomes.of(matched))
-        if "coco" in extras:
-            ranked.append((matched.predictions, matched.references, matched.crowds))
-        if "best_match" in extras or "hausdorff" in extras:
-            best += best_match(matched.predictions, matched.references, hausdorff="hausdorff" in extras)
-        if "overlapped" in extras:
-            covered.append(overlapped(matched, references, scored))
-        del matched  # its overlaps make room for the next image's
+    if "best_match" in extras or "hausdorff" in extras:
+        best = best_match(matched.predictions, matched.references, hausdorff="hausdorff" in extras)
+    return ScoredImage(
+        matched.score,
+        best,
+        overlapped(matched, references, scored) if "overlapped" in extras else None,
+        (matched.predictions, matched.references, matched.crowds) if "coco" in extras else None,
+        ImageOutcomes.of(matched) if keep_outcomes else None,
+    )
+
+
+def pooled_scores(
+    images: Sequence[ScoredImage],
+    options: ScoringOptions,
+    extras: Sequence[str] = (),
+    seed: int = 0,
+    keep_outcomes: bool = False,
+) -> OverlapScores:
+    """The scores of a split from those of its images, in their order; arguments as those of `overlap_ap`."""
+    best = sum((image.best for image in images), BestMatch())
+    covered = pooled([image.covered for image in images if image.covered is not None])
     return OverlapScores(
         options,
-        tuple(images),
+        tuple(image.score for image in images),
         tuple(dict.fromkeys(extras)),
         seed,
         best_match=BestMatchScores(best.mdice, best.miou) if "best_match" in extras else None,
         mhd=best.mhd if "hausdorff" in extras else None,
-        coco_map=coco_map(ranked) if "coco" in extras else None,
-        overlapped=pooled(covered) if "overlapped" in extras else None,
-        outcomes=tuple(outcomes) if keep_outcomes else None,
+        coco_map=coco_map([i.ranked for i in images if i.ranked is not None]) if "coco" in extras else None,
+        overlapped=covered.groups if "overlapped" in extras else None,
+        contested=covered.contested if "overlapped" in extras else None,
+        outcomes=tuple(i.outcomes for i in images if i.outcomes is not None) if keep_outcomes else None,
     )
 
 

@@ -15,7 +15,7 @@ from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.image_score import ImageScore
 from glioma_hf.metrics.intervals import Interval, ap_intervals
 from glioma_hf.metrics.matching import Counts
-from glioma_hf.metrics.overlapped import OverlappedScores
+from glioma_hf.metrics.overlapped import ContestedScores, OverlappedScores
 from glioma_hf.metrics.score_plots import draw_curves
 from glioma_hf.metrics.score_values import BestMatchScores, ImageMeans, Panoptic, ThresholdScores
 from glioma_hf.metrics.scoring_options import ScoringOptions
@@ -43,7 +43,7 @@ class OverlapScores:
         extras: the further scores that were asked for; the attributes of all others are None.
         seed: of the intervals.
         best_match, mhd, coco_map: of the extras "best_match", "hausdorff" and "coco".
-        overlapped: of the extra "overlapped", a group of references each, the least covered first.
+        overlapped, contested: of the extra "overlapped": groups of references, the least covered first; counts.
         outcomes: per image its true positives, false positives and false negatives, where they were to be kept.
 
         >>> images = (ImageScore((Counts(3, 1, 0), Counts(2, 2, 1)), (2.4, 1.8), 4, 3),)
@@ -72,6 +72,7 @@ class OverlapScores:
     mhd: float | None = None
     coco_map: float | None = None
     overlapped: tuple[OverlappedScores, ...] | None = None
+    contested: ContestedScores | None = None
     outcomes: tuple[ImageOutcomes, ...] | None = field(default=None, compare=False)
 
     # -- at a threshold -------------------------------------------------------------------
@@ -92,7 +93,7 @@ class OverlapScores:
         return pooled
 
     def image(self, position: int) -> OverlapScores:
-        """The scores of one image alone; `best_match`, `mhd`, `coco_map` and `overlapped` aren't kept."""
+        """The scores of one image alone, without those that don't follow from its counts."""
         return replace(
             self,
             per_image=(self.per_image[position],),
@@ -101,6 +102,7 @@ class OverlapScores:
             mhd=None,
             coco_map=None,
             overlapped=None,
+            contested=None,
             outcomes=None if self.outcomes is None else (self.outcomes[position],),
         )
 
@@ -260,8 +262,8 @@ class OverlapScores:
             values |= vars(self.best_match)
         values |= {} if self.mhd is None else {"mhd": self.mhd}
         values |= {} if self.coco_map is None else {"coco_map": self.coco_map}
-        for group in self.overlapped or ():
-            values |= group.values()
+        for part in (*(self.overlapped or ()), *((self.contested,) if self.contested else ())):
+            values |= part.values()
         return values
 
     def to_frame(self) -> pd.DataFrame:

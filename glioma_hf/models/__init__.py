@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 # By name: the module that holds a `FAMILY`. Imported when first asked for, so that a library that is missing is
 # missed only by those who ask for its family.
-FAMILIES = {"sam": "glioma_hf.models.sam.family", "centres": "glioma_hf.models.centres.family"}
+FAMILIES = {
+    "sam": "glioma_hf.models.sam.family",
+    "centres": "glioma_hf.models.centres.family",
+    "flows": "glioma_hf.models.flows.family",
+    "deepsea": "glioma_hf.models.outside.deepsea",
+}
 EMBEDDED = "embedded"  # the model that comes with the package
 
 

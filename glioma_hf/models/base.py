@@ -9,12 +9,14 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from glioma_hf.data.opened import OpenedImage
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
 from glioma_hf.jsonfile import read_checked
@@ -23,6 +25,7 @@ from glioma_hf.progress import OnProgress, ignore
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+Pixels = np.ndarray | OpenedImage  # an image (H, W[, channels]), held or read window by window
 LabelledPixels = tuple[np.ndarray, Instances]  # an image (H, W[, channels]) and its references; overlaps are kept
 
 
@@ -74,13 +77,14 @@ class Segmenter(ABC):
 
     settings: Any  # a `Settings` of its family
     origin: str = ""  # FAMILY:BASE, where `load_segmenter` loaded it
+    reads_windows = False  # whether `segment` takes an `OpenedImage`, of which it never asks for the whole
 
     @abstractmethod
-    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances, with scores, of one image, best score first.
 
         Args:
-            image: (H, W) or (H, W, channels), any numeric type.
+            image: (H, W) or (H, W, channels), any numeric type; an `OpenedImage` where `reads_windows`.
             on_progress: called with how much is done; what it raises stops the work.
         """
 
@@ -140,6 +144,10 @@ class Run:
     validate: Callable[[Any], float] | None = None
     workers: int = 1
     tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        if current_process().daemon:  # such as a worker of Dask below its nanny: it may have no processes of its own
+            object.__setattr__(self, "workers", 0)
 
 
 @dataclass(frozen=True)
@@ -210,8 +218,8 @@ def typical_diameter(images: Sequence[LabelledPixels]) -> float:
     return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
 
 
-def check_image(image: np.ndarray) -> np.ndarray:
-    """An image as a segmenter takes it. Raises `InputError` for anything but finite numbers (H, W[, channels])."""
+def check_image(image: Pixels) -> np.ndarray:
+    """An image as a segmenter takes it whole. Raises `InputError` for others than finite numbers (H, W[, channels])."""
     image = np.asarray(image)
     if image.ndim not in (2, 3):
         raise InputError(f"an image is of shape (height, width) or (height, width, channels), not {image.shape}")

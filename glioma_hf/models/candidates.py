@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import is_scored
 from glioma_hf.metrics.matching import Counts, count
@@ -31,7 +32,19 @@ class SelectionSettings(Settings):
         raise NotImplementedError
 
 
-AnySelection = TypeVar("AnySelection", bound=SelectionSettings)
+PARTS = [CATEGORIES.index(name) for name in ("soma", "nucleus")]  # of cells, which they don't rival
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+Chosen = TypeVar("Chosen", contravariant=True)
+
+
+class Choosable(Protocol[Chosen]):
+    """Candidates among which settings choose."""
+
+    candidates: Instances
+
+    def kept(self, settings: Chosen) -> np.ndarray:
+        """Which candidates remain: their places, (K,)."""
 
 
 class Ranked:
@@ -46,7 +59,9 @@ class Ranked:
         self.candidates, self.scores = candidates.select(order), scores[order]
         self.areas = self.candidates.areas
         near = overlaps(self.candidates, self.candidates)
-        self.near = near = near.where(near.rows < near.columns)  # of each pair the better one first
+        part = np.isin(self.candidates.categories, PARTS)
+        # Of each pair the better one first. A cell and what lies in it aren't rivals.
+        self.near = near = near.where((near.rows < near.columns) & (part[near.rows] == part[near.columns]))
         first, second = self.areas[near.rows], self.areas[near.columns]
         # How much of the smaller mask two share, from IoU = shared / (sum of areas - shared).
         self.cover = near.iou / (1 + near.iou) * (first + second) / np.maximum(np.minimum(first, second), 1)
@@ -75,21 +90,31 @@ def merged(parts: Sequence[Instances]) -> Instances:
     """Candidates of several looks at one image, as one set."""
     scores = [part.scores for part in parts if part.scores is not None]
     return Instances.from_rles(
-        [rle for part in parts for rle in part.rles], parts[0].size, scores=np.concatenate(scores) if scores else None
+        [rle for part in parts for rle in part.rles],
+        parts[0].size,
+        np.concatenate([part.categories for part in parts]),
+        np.concatenate(scores) if scores else None,
     )
 
 
 def rate(
-    images: Sequence[Ranked], references: Sequence[Instances], choices: Iterable[AnySelection]
-) -> list[tuple[float, AnySelection]]:
+    images: Sequence[Choosable[AnySettings]],
+    references: Sequence[Instances],
+    choices: Iterable[AnySettings],
+    typed: bool = False,
+) -> list[tuple[float, AnySettings]]:
     """AP at IoU 0.5, pooled over images, of each choice of settings, in their order.
 
     Args:
         images: the candidates of each image.
         references: what of each image's references is scored, see `scored_objects`.
+        typed: whether a candidate of another category than a reference is none of it.
     """
     scored = [is_scored(each.candidates, ScoringOptions()) for each in images]
     ious = [each.candidates.iou(reference) for each, reference in zip(images, references, strict=True)]
+    if typed:
+        pairs = zip(ious, images, references, strict=True)
+        ious = [m * (e.candidates.categories[:, None] == r.categories) for m, e, r in pairs]
     rated = []
     for settings in choices:
         counts = Counts()
@@ -100,7 +125,7 @@ def rate(
     return rated
 
 
-def middle_of_best(rated: Sequence[tuple[float, AnySelection]]) -> tuple[float, AnySelection]:
+def middle_of_best(rated: Sequence[tuple[float, AnySettings]]) -> tuple[float, AnySettings]:
     """The highest AP and its settings; among equals the middle one, so that a plateau isn't left at its edge."""
     best = max(ap for ap, _ in rated)
     equal = [settings for ap, settings in rated if ap == best]

@@ -1,4 +1,4 @@
-"""What a segmenter is, by content: whether two runs of `predict` used the same one."""
+"""What a segmenter is: by content, whether two runs of `predict` used the same one, and how large it is."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def fingerprint(segmenter: Segmenter) -> str:
             digest.update(name.encode())
             _add(digest, value)
     return digest.hexdigest()
+
+
+def parameters_of(segmenter: Segmenter) -> int | None:
+    """How many numbers the torch modules hold that a segmenter is made of; None where it has none."""
+    held = [value for value in vars(segmenter).values() if hasattr(value, "parameters")]
+    finders = [value for value in vars(segmenter).values() if isinstance(value, Segmenter)]
+    sizes = {id(tensor): tensor.numel() for module in held for tensor in module.parameters()}
+    below = [parameters_of(finder) or 0 for finder in finders]
+    return sum(sizes.values()) + sum(below) if held else None
 
 
 def _add(digest: Any, value: Any) -> None:

@@ -9,30 +9,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glioma_hf.data.exports import write_label_map, write_rois
+from glioma_hf.data.exports import write_label_map, write_label_tiles, write_rois
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import to_uint8
-from glioma_hf.draw import overlay
+from glioma_hf.data.opened import OpenedImage, reduced
+from glioma_hf.draw import overlay, reduced_overlay
 from glioma_hf.files import new_file
 from glioma_hf.instances import Instances
+from glioma_hf.models.base import Pixels
 from glioma_hf.shape import shape_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from PIL.Image import Image
 
+LONGEST = 8192  # pixels of a side of an overlay, where the image is too large to hold
 CATEGORY_ID = 1  # of a cell in COCO results, as COCO files count from 1
 # Ends of file names by what a file holds; the results come last, so that they are there only where all else is.
 ENDINGS = {"overlay": ".png", "shapes": ".csv", "labels": "_labels.tif", "rois": "_rois.zip", "results": ".json"}
 
 
 def write_instances(
-    files: Mapping[str, Path], pixels: np.ndarray, instances: Instances, image_id: int = 1, pixel_size: float = 1.0
+    files: Mapping[str, Path], pixels: Pixels, instances: Instances, image_id: int = 1, pixel_size: float = 1.0
 ) -> None:
     """Write what was found in one image, each file whole or not at all.
 
     Args:
         files: where, by kind, some or all of `ENDINGS`: an overlay PNG, a CSV of shapes, a flattened label map, a zip
             of ImageJ regions, COCO results.
-        pixels: the image (H, W[, channels]).
+        pixels: the image (H, W[, channels]). Of one that is opened the overlay may be smaller, see `reduction`, and the
+            label map is in tiles: nothing of its size is held.
         image_id: of the results.
         pixel_size: say micrometres per pixel, for the shapes.
     """
@@ -41,26 +47,49 @@ def write_instances(
             continue
         with new_file(files[kind]) as partial:
             if kind == "overlay":
-                overlay(to_uint8(pixels), instances).save(partial, "PNG")
+                _picture(pixels, instances).save(partial, "PNG")
             elif kind == "shapes":
                 shapes(instances, pixel_size).to_csv(partial, index=False, float_format="%.6g")
             elif kind == "labels":
-                write_label_map(instances, partial)
+                (write_label_tiles if isinstance(pixels, OpenedImage) else write_label_map)(instances, partial)
             elif kind == "rois":
                 write_rois(instances, partial)
             else:
                 partial.write_text(json.dumps(results(instances, image_id)))
 
 
+def reduction(pixels: Pixels) -> int:
+    """How many pixels of an image, along a side, become one of its overlay: 1 unless it is too large to hold."""
+    return -(-max(pixels.shape[:2]) // LONGEST) if isinstance(pixels, OpenedImage) else 1
+
+
+def _picture(pixels: Pixels, instances: Instances) -> Image:
+    if isinstance(pixels, OpenedImage):
+        factor = reduction(pixels)
+        return reduced_overlay(to_uint8(reduced(pixels, factor)), instances, factor)
+    return overlay(to_uint8(pixels), instances)
+
+
 def results(instances: Instances, image_id: int) -> list[dict[str, Any]]:
-    """COCO results: annotations without what only a data set's file needs."""
-    rows = instances.to_coco(image_id, [CATEGORY_ID])
+    """COCO results: annotations without what only a data set's file needs.
+
+    `category_id` is 1, or where types are told apart the place in `CATEGORIES`, as prepared data sets have it.
+    """
+    rows = instances.to_coco(image_id, range(len(CATEGORIES)) if is_typed(instances) else [CATEGORY_ID])
     return [{name: value for name, value in row.items() if name not in ("id", "iscrowd")} for row in rows]
 
 
 def shapes(instances: Instances, pixel_size: float = 1.0) -> DataFrame:
-    """`shape_table` without the category, which is the same for all."""
-    return shape_table(instances, pixel_size).drop(columns="category")
+    """`shape_table` with the categories' names, or without them where all are the same."""
+    table = shape_table(instances, pixel_size)
+    if not is_typed(instances):
+        return table.drop(columns="category")
+    return table.assign(category=[CATEGORIES[category] for category in instances.categories])
+
+
+def is_typed(instances: Instances) -> bool:
+    """Whether what found them told types apart: all are of the first category otherwise."""
+    return bool(instances.categories.any())
 
 
 def measures(instances: Instances, pixel_size: float = 0.0) -> DataFrame:
@@ -91,7 +120,9 @@ def coco_file(images: Sequence[tuple[str, Instances]]) -> dict[str, Any]:
     for image_id, (name, instances) in enumerate(images, start=1):
         height, width = instances.size
         entries.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for row in instances.to_coco(image_id, [CATEGORY_ID] * (int(instances.categories.max(initial=0)) + 1)):
+        for row in instances.to_coco(image_id, range(CATEGORY_ID, CATEGORY_ID + len(CATEGORIES))):
             annotations.append({**row, "id": len(annotations) + 1, "cell_id": row["id"]})
-    categories = [{"id": CATEGORY_ID, "name": "cell"}]
+    used = {row["category_id"] for row in annotations} | {CATEGORY_ID}
+    named = ({"id": number, "name": name} for number, name in enumerate(CATEGORIES, start=CATEGORY_ID))
+    categories = [category for category in named if category["id"] in used]
     return {"images": entries, "annotations": annotations, "categories": categories}

@@ -6,19 +6,22 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from glioma_hf.data.images import SUFFIXES, is_litter, read_image
+from glioma_hf.data.opened import LARGE, OpenedImage, open_large
 from glioma_hf.errors import InputError
+from glioma_hf.executor import Workers
 from glioma_hf.files import checksum, growing_folder
+from glioma_hf.instances import MAX_PIXELS
 from glioma_hf.models import EMBEDDED, load_segmenter
-from glioma_hf.models.base import Segmenter
+from glioma_hf.models.base import Pixels, Segmenter
 from glioma_hf.places import real
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.workflows.fingerprint import fingerprint
-from glioma_hf.workflows.outputs import ENDINGS, write_instances
+from glioma_hf.workflows.outputs import ENDINGS, reduction, write_instances
 from glioma_hf.workflows.processes import Processes
 from glioma_hf.workflows.results_index import PREDICTIONS, ImageResults, ResultsIndex
 
@@ -51,6 +54,8 @@ def predict(
     segmenter: Segmenter | str | Path = EMBEDDED,
     pixel_size: float = 1.0,
     on_progress: OnProgress = ignore,
+    held: int = LARGE,
+    workers: Workers | None = None,
 ) -> Predicted | None:
     """Files of each image's cells into the folder `out`.
 
@@ -63,6 +68,9 @@ def predict(
         images: files and folders of them.
         segmenter: a model, or its name or folder as `load_segmenter` takes it.
         pixel_size: say micrometres per pixel, for the shapes.
+        held: pixels up to which an image is decoded whole. Of larger TIFF images a model that can reads windows, and
+            what is in memory doesn't grow with the image; their overlays may be smaller than they are.
+        workers: who shares the images; this process without them.
 
     Under `accelerate launch` the images are shared out among the processes; all but the first return None.
 
@@ -98,38 +106,115 @@ def predict(
             "settings": model.settings.model_dump(mode="json"),
             "pixel_size": pixel_size,
         }
-        for number, path in processes.share(list(enumerate(paths, start=1))):
-            job = ImageResults(
-                name=path.stem,
-                image=path.name,
-                place=hashlib.sha256(os.fsencode(os.path.realpath(path.parent))).hexdigest(),
-                sha256=_sha256(path),
-                image_id=ids[path.stem],
-                files=dict.fromkeys(_names(path)),
-                **model_facts,
-            )
-            place = f"{number} of {len(paths)}: {path.name}"
-            known = index.images.get(path.stem)
-            changes = [] if known is None else known.changes(job)
-            if known is not None and not changes and known.is_whole(folder):
-                on_progress(Progress(f"{place} is done already", number, len(paths)))
-                total += known.cells or 0
-                continue
-            if known is not None and "the image" in changes and known.place != job.place:
-                raise InputError(f"{out} holds results of another {path.name}; give another folder for {path}")
-            pixels = read_image(path)
-            cells = model.segment(pixels)
-            if known is not None:
-                index.check_unchanged(known, out)
+        workers = workers or Workers()
+
+        def open_images() -> Iterator[_Image]:
+            """Those that aren't done already."""
+            nonlocal total
+            for number, path in processes.share(list(enumerate(paths, start=1))):
+                job = ImageResults(
+                    name=path.stem,
+                    image=path.name,
+                    place=hashlib.sha256(os.fsencode(os.path.realpath(path.parent))).hexdigest(),
+                    sha256=_sha256(path),
+                    image_id=ids[path.stem],
+                    files=dict.fromkeys(_names(path)),
+                    **model_facts,
+                )
+                known = index.images.get(path.stem)
+                changes = [] if known is None else known.changes(job)
+                image = _Image(
+                    path.absolute(), f"{number} of {len(paths)}: {path.name}", number, len(paths), job, changes
+                )
+                if known is not None and not changes and known.is_whole(folder):
+                    on_progress(Progress(f"{image.told} is done already", number, len(paths)))
+                    total += known.cells or 0
+                    continue
+                if known is not None and "the image" in changes and known.place != job.place:
+                    raise InputError(f"{out} holds results of another {path.name}; give another folder for {path}")
+                if not workers.alone:  # the record has one writer: this process
+                    _note(index, job, out)
+                yield image
+
+        own = (index, out, on_progress) if workers.alone else None
+        for outcome in workers.run(_segment_image, open_images(), (model, folder, held, own)):
+            image, job, facts = outcome.get()
             index.add(job)
-            files = {kind: folder / f"{path.stem}{ending}" for kind, ending in ENDINGS.items()}
-            write_instances(files, pixels, cells, job.image_id, pixel_size)
-            index.add(job.written(folder, len(cells)))
-            anew = f", anew: {' and '.join(changes)} changed" if changes else ""
-            on_progress(Progress(f"{place}, {len(cells)} cells{anew}", number, len(paths)))
-            total += len(cells)
+            on_progress(Progress(f"{image.told}, {facts}", image.number, image.total))
+            total += job.cells or 0
         total = processes.sum(total)
     return Predicted(total, len(paths)) if processes.first else None
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image that is to be predicted, with what is known of its results before."""
+
+    path: Path
+    told: str
+    number: int
+    total: int
+    job: ImageResults
+    changes: list[str]
+
+
+def _segment_image(
+    shared: tuple[Segmenter, Path, int, tuple[ResultsIndex, str | Path, OnProgress] | None], image: _Image
+) -> tuple[_Image, ImageResults, str]:
+    """Write an image's results: the image, what its files are now, and what to tell of it.
+
+    The record is kept up to date by the process that has it: here, or before and after.
+    """
+    model, folder, held, own = shared
+    path, job = image.path, image.job
+    on_progress = ignore if own is None else own[2]
+    with _opened(path, model, held) as pixels:
+        cells = model.segment(pixels, _by_tiles(pixels, image.told, image.number, image.total, on_progress))
+        if own is not None:
+            _note(own[0], job, own[1])
+        files = {kind: folder / f"{path.stem}{ending}" for kind, ending in ENDINGS.items()}
+        write_instances(files, pixels, cells, job.image_id, job.pixel_size)
+    facts = f"{len(cells)} cells" + (f", anew: {' and '.join(image.changes)} changed" if image.changes else "")
+    if (factor := reduction(pixels)) > 1:
+        facts += f", the overlay {factor} times smaller than the image"
+    return image, job.written(folder, len(cells)), facts
+
+
+def _note(index: ResultsIndex, job: ImageResults, out: str | Path) -> None:
+    """Keep in the record that an image's files are about to be written, if nobody changed those that are there."""
+    known = index.images.get(job.name)
+    if known is not None:
+        index.check_unchanged(known, out)
+    index.add(job)
+
+
+def _opened(path: Path, model: Segmenter, held: int) -> contextlib.AbstractContextManager[Pixels]:
+    """An image, decoded, or opened where it has over `held` pixels and the model reads windows."""
+    opened = open_large(path, held if model.reads_windows else MAX_PIXELS)
+    if opened is None:
+        return contextlib.nullcontext(read_image(path))
+    if model.reads_windows:
+        return opened
+    opened.close()
+    height, width = opened.shape[:2]
+    raise InputError(
+        f"{path}: {width} x {height} is more than {MAX_PIXELS} pixels, the most that {model.origin or 'this model'} "
+        "takes; predict by a model of the family centres, which reads an image window by window, or crop it"
+    )
+
+
+def _by_tiles(pixels: Pixels, place: str, number: int, total: int, on_progress: OnProgress) -> OnProgress:
+    """Tells of each tile of an opened image, which takes minutes."""
+    if not isinstance(pixels, OpenedImage):
+        return ignore
+
+    def tell(tile: Progress) -> None:
+        share = number - 1 + tile.share
+        on_progress(Progress(f"{place}, tile {tile.done:.0f} of {tile.total:.0f}", share, total))
+        if tile.done == tile.total:
+            on_progress(Progress(f"{place}, writing what was found", share, total))
+
+    return tell
 
 
 def _sha256(image: Path) -> str:

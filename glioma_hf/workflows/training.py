@@ -83,7 +83,7 @@ def train(
         chosen = load_images(data, "train", task, numbers)
         validation = load_images(data, "validation", task) if has_split(data, "validation") else []
     learned = TrainingData(Path(data).name, chosen, validation, task)
-    extra = {"unlabelled": facts_of(paths), "teacher": _facts_of_model(teacher)} if paths else {}
+    extra = {"unlabelled": facts_of(paths), "teacher": facts_of_model(teacher)} if paths else {}
     job = _job(family, base, learned, recipe, extra)
     with _shared_folder(out, job, inputs, resume, tell, processes) as folder:
         tell(Progress(f"{_how(folder, tell)}: {', '.join(item.name for item in chosen)}"))
@@ -236,7 +236,7 @@ def _how(folder: Path, on_progress: OnProgress) -> str:
     return f"going on from {Path(last).name}" if last else "fine-tuning"
 
 
-def _facts_of_model(name: str | Path | None) -> list[Any]:
+def facts_of_model(name: str | Path | None) -> list[Any]:
     """A model's name, with names and checksums of its files where it lies in a folder."""
     files = sorted(p for p in Path(name).iterdir() if p.is_file()) if name is not None and Path(name).is_dir() else []
     return [str(name), *((file.name, checksum(file)) for file in files)]
@@ -254,7 +254,7 @@ def _job(family: Family, base: str, data: TrainingData, recipe: Any, extra: dict
         "data": digest.hexdigest(),
         "name": data.name,
         "images": [[item.name for item in part] for part in (data.images, data.validation)],
-        "base": [family.name, *_facts_of_model(base)],
+        "base": [family.name, *facts_of_model(base)],
         "recipe": recipe.model_dump(mode="json"),
         "task": data.task,
         "glioma_hf": __version__,

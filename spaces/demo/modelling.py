@@ -29,7 +29,7 @@ from glioma_hf.workflows.training import teach
 
 LOWEST = 0.1  # score from which cells are kept for the slider
 FAINTEST = 0.02  # score from which a thing at a place that was pointed at is taken for a cell
-FIRST = "centres"  # the family whose model is the page's first choice, where one comes with the package
+FIRST = ("centres", "glioblastoma")  # the page's first choice, where it is there; else one of its family
 KEPT_BASES = 2  # that stay loaded
 HELD_OUT = 0.3  # share of an image that isn't taught on
 LEAST_OUTLINES = 4  # on either side, to hold some out
@@ -68,7 +68,7 @@ def _bases(families: tuple[str, ...]) -> list[tuple[str, str]]:
             except (InputError, ImportError, OSError):  # one to train from, that finds nothing as it is
                 continue
             ready.append((name, base))
-    return sorted(ready, key=lambda there: there[0] != FIRST)
+    return sorted(ready, key=lambda there: (there != FIRST, there[0] != FIRST[0]))
 
 
 def bases(tell: OnProgress) -> list[tuple[str, str]]:

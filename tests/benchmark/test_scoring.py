@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from PIL import Image
 
 from glioma_hf import InputError, Instances
 from glioma_hf.benchmark.results import read_row
-from glioma_hf.benchmark.scoring import agree_files, evaluate_files
+from glioma_hf.benchmark.scoring import agree_files, evaluate_files, score_sets
+from glioma_hf.benchmark.scoring_files import read_references
 from glioma_hf.data.splits import annotated_rows
+from glioma_hf.executor import Workers
 from glioma_hf.metrics import image_score
 from glioma_hf.metrics.agreement import agreement
-from glioma_hf.metrics.overlap_ap import overlap_ap
+from glioma_hf.metrics.overlap_ap import EXTRAS, overlap_ap
 from glioma_hf.metrics.scoring_options import ScoringOptions
 from tests.strategies import square
 
@@ -137,3 +140,15 @@ def test_agreement_of_files_is_scored_once_and_told_per_image(files):
     found.write(files / "out")
     assert json.loads((files / "out" / "agreement.json").read_text()) == told
     assert {p.name for p in (files / "out").glob("*.png")} == {f"agreement_ap{t}.png" for t in (50, 75, 90)}
+
+
+def test_several_processes_score_the_same(folder):
+    references = read_references(folder, "test")
+    images = {key: side.select(side.areas > 100) for key, side in references.instances.items()}
+    predictions = replace(references, instances=images)
+    extras = [extra for extra in EXTRAS if extra != "coco"]
+    alone = score_sets(references, predictions, "cells", extras=extras, keep_outcomes=True)
+    shared = score_sets(references, predictions, "cells", extras=extras, keep_outcomes=True, workers=Workers(2))
+    assert shared == alone
+    assert shared.to_dict() == alone.to_dict()
+    assert [o.kinds for o in shared.outcomes] == [o.kinds for o in alone.outcomes]

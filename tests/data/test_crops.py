@@ -21,11 +21,11 @@ def train(folder, tmp_path_factory):
     return load_dataset(str(folder), "spec", split="train", cache_dir=str(tmp_path_factory.mktemp("cache")))
 
 
-def check(item, row, flattened: bool, size: int, task: str = "cells") -> None:
+def check(item, row, flattened: bool, size: int, task: str = "cells", priority: str = "first") -> None:
     """An item against a crop of the whole image's instances."""
     image, target = item
     top, left = target["origin"]
-    expected = instances_of(row, task, flattened).crop(top, left, size, size)
+    expected = instances_of(row, task, flattened, priority).crop(top, left, size, size)
     assert target["ids"].tolist() == expected.ids.tolist()
     assert target["labels"].tolist() == (expected.categories + 1).tolist()
     for mask, whole in zip(target["masks"].numpy(), expected.to_masks(), strict=True):
@@ -45,6 +45,12 @@ def test_crops_are_windows_of_the_image_and_its_instances(train, task, flattened
     crops = CellCrops(train, Cropper(100, task, flattened), per_image=6)
     for i in range(len(crops)):
         check(crops[i], train[i // 6], flattened, 100, task)
+
+
+def test_the_last_object_wins_where_that_is_asked_for(train):
+    crops = CellCrops(train, Cropper(100, flattened=True, priority="last"), per_image=6)
+    for i in range(len(crops)):
+        check(crops[i], train[i // 6], True, 100, priority="last")
 
 
 def test_overlaps_are_kept_unless_flattened(train):

@@ -13,6 +13,7 @@ from scipy.spatial.distance import directed_hausdorff
 
 from glioma_hf import InputError, Instances
 from glioma_hf.metrics.best_match import best_match
+from glioma_hf.metrics.matching import Counts
 from glioma_hf.metrics.overlap_ap import EXTRAS, by_category, overlap_ap
 from tests.metrics.test_overlap_ap import cells, counts
 from tests.strategies import instances, square, stacks
@@ -184,6 +185,21 @@ def test_every_score_stays_in_bounds(stack, split):
             assert 0 <= value <= 1, name
 
 
+def test_contested_objects_have_an_ap_of_their_own():
+    references = cells((5, 5, 10), (5, 11, 10), (40, 40, 10), size=(80, 80))
+    both, other, far = (
+        (5, 5, 16),
+        (40, 43, 8),
+        (60, 60, 10),
+    )  # one over both contested ones, bad ones of no contested pixel
+    predictions = cells((5, 5, 10), both, other, far, size=(80, 80))
+    scores = overlap_ap([(predictions, references)], extras=["overlapped"], thresholds=[0.7])
+    assert scores.contested.counts == Counts(1, 1, 1)
+    assert scores.fp == 3
+    flat = overlap_ap([(predictions, references)], extras=["overlapped"], mode="flattened")
+    assert flat.contested.counts == Counts()
+
+
 def test_overlapped_objects_are_told_apart_by_how_far_others_cover_them():
     # Two squares that share 40 of 100 pixels, two that share 20, one alone, one that lies at the border over another.
     heavy, light = [(5, 5, 10), (5, 11, 10)], [(25, 25, 10), (25, 33, 10)]
@@ -198,5 +214,6 @@ def test_overlapped_objects_are_told_apart_by_how_far_others_cover_them():
     values = scores.to_dict()
     assert values["recall_covered_30_100"] == pytest.approx(1 / 3)
     assert values["miou_covered_30_100"] == pytest.approx((1 + 40 / 160) / 3)
-    assert scores.image(0).overlapped is None
+    assert scores.image(0).overlapped is scores.image(0).contested is None
+    assert (values["references_contested"], values["ap_contested"]) == (10, pytest.approx(2 / 5))
     assert overlap_ap([], extras=["overlapped"]).to_dict()["recall_covered_0_1"] == 0

@@ -180,3 +180,17 @@ def test_formulas_hold_in_every_row_of_the_papers_tables():
 
 def test_counts_add_up():
     assert Counts(1, 2, 3) + Counts(4, 5, 6) == Counts(5, 7, 9)
+
+
+def test_flattened_by_either_priority():
+    squares = [[[4, 4, 14, 4, 14, 14, 4, 14]], [[10, 4, 20, 4, 20, 14, 10, 14]]]
+    first = Instances.from_polygons(squares, (24, 24))
+    last = first.flatten("last")
+    by_first = overlap_ap([(last, first)], mode="flattened", thresholds=[0.99])
+    by_last = overlap_ap([(last, first)], mode="flattened", thresholds=[0.99], priority="last")
+    assert (by_first.tp, by_last.tp) == (0, 2)
+    ranked = Instances.from_rles(first.rles, first.size, scores=[0.9, 0.5])  # the better prediction wins either way
+    assert overlap_ap([(ranked, first)], mode="flattened", thresholds=[0.99], priority="last").tp == 0
+    assert overlap_ap([(ranked, first)], mode="flattened", thresholds=[0.99]).tp == 2
+    with pytest.raises(InputError, match="the priority 'middle' isn't known; it is 'first' or 'last'"):
+        overlap_ap([], priority="middle")

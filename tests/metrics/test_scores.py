@@ -82,6 +82,7 @@ def test_dict_has_the_names_values_and_order_that_files_rely_on(scores):
         *("mean_ap90", "mean_precision_90", "mean_recall_90", "mean_f1_90"),
         *("ap50_low", "ap50_high", "ap75_low", "ap75_high", "ap90_low", "ap90_high", "mdice", "miou", "mhd"),
         *(f"{name}_covered_{share}" for share in ("0_1", "1_10", "10_30", "30_100") for name in COVERED),
+        *("references_contested", "ap_contested", "tp_contested", "fp_contested", "fn_contested"),
     ]
     assert {name: extras[name] for name in plain} == plain
     assert list(overlap_ap(PAIRS, thresholds=[0.925, 0.3]).to_dict())[:8] == ["ap92.5", *per_threshold, "ap30"]

@@ -17,7 +17,7 @@ from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import Counts, count
-from glioma_hf.models.base import Family, LabelledPixels, Recipe, Run, Segmenter, Settings, check_image
+from glioma_hf.models.base import Family, LabelledPixels, Pixels, Recipe, Run, Segmenter, Settings, check_image
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
@@ -43,7 +43,7 @@ class DummySegmenter(Segmenter):
     def __init__(self, level: float, settings: DummySettings | None = None):
         self.level, self.settings = level, settings or DummySettings()
 
-    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """See `Segmenter`."""
         image = check_image(image)
         grey = image.mean(2) if image.ndim == 3 else image

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import yaml
@@ -15,6 +18,7 @@ from glioma_hf.progress import Progress, to_lines
 from glioma_hf.workflows.training import teach
 from tests.cli.test_cli import refused, run
 from tests.models.contract import PAIR
+from tests.models.dummy import FAMILY
 
 pytestmark = pytest.mark.usefixtures("dummy")
 
@@ -50,11 +54,35 @@ def test_it_is_pushed_with_a_card_that_loads_it(model):
 def test_quickstart_runs_with_any_family(archive, tmp_path):
     lines: list[str] = []
     scores = quickstart(tmp_path / "out", archive, 1, None, "dummy", to_lines(lines.append))
-    assert list(scores["models"]) == ["base", "dummy, one image"]
-    assert (scores["family"], scores["base_model"]) == ("dummy", "plain")
+    assert list(scores["models"]) == ["dummy: base", "dummy: dummy, one image"]
+    trained = scores["models"]["dummy: dummy, one image"]
+    assert (trained["family"], trained["base_model"], trained["trained"]) == ("dummy", "plain", True)
     assert any("step 4 of 4" in line for line in lines)
     assert "dummy, one image" in (tmp_path / "out" / "report.html").read_text()
-    assert ModelFolder(tmp_path / "out" / "adapter").family().name == "dummy"
+    assert ModelFolder(tmp_path / "out" / "dummy").family().name == "dummy"
+
+
+def test_quickstart_compares_models_of_several_families(archive, tmp_path, monkeypatch):
+    other = ModuleType("other_dummy")
+    other.FAMILY = replace(FAMILY, name="other")
+    monkeypatch.setitem(sys.modules, "other_dummy", other)
+    monkeypatch.setitem(FAMILIES, "other", "other_dummy")
+    scores = quickstart(tmp_path / "out", archive, 1, None, ["dummy", "other"])
+    assert [(row["family"], row["trained"]) for row in scores["models"].values()] == [
+        ("dummy", False),
+        ("dummy", True),
+        ("other", False),
+        ("other", True),
+    ]
+    assert ModelFolder(tmp_path / "out" / "other").family().name == "other"
+    assert {p.stem for p in (tmp_path / "out" / "results").iterdir()} == {
+        f"{name}_{kind}" for name in ("dummy", "other") for kind in ("base", "tuned")
+    }
+    with pytest.raises(InputError, match="a recipe is for one family and 2 were asked for; give one model"):
+        quickstart(tmp_path / "x", archive, 1, "quick", ["dummy", "other"])
+    with pytest.raises(InputError, match="models of one family are compared one run each; dummy, dummy was asked"):
+        quickstart(tmp_path / "x", archive, 1, None, ["dummy", "dummy:plain"])
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_recipe_of_another_family_is_refused(folder, tmp_path):

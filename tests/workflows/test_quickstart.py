@@ -27,25 +27,25 @@ BRIEF = (
 def run(archive, tmp_path_factory):
     out = tmp_path_factory.mktemp("quick") / "out"
     lines: list[str] = []
-    scores = quickstart(out, archive, image=2, recipe=BRIEF, on_progress=to_lines(lines.append))
+    scores = quickstart(out, archive, 2, BRIEF, "embedded", on_progress=to_lines(lines.append))
     return out, scores, lines
 
 
 def test_folder_holds_everything(run):
     out, scores, _ = run
     assert {p.name for p in out.iterdir() if not p.name.startswith(".")} == {
-        "adapter",
         "dataset",
         "morphology.csv",
         "overlays",
         "predictions.json",
         "report.html",
         "results",
+        "sam",
         "scores.json",
     }
     assert json.loads((out / "scores.json").read_text()) == scores
     assert {p.name for p in (out / "overlays").iterdir()} == {
-        f"test_00{i}_{kind}.png" for i in (1, 2) for kind in ("base", "tuned")
+        f"test_00{i}_sam_{kind}.png" for i in (1, 2) for kind in ("base", "tuned")
     }
     assert all(Image.open(p).size == (256, 192) for p in (out / "overlays").iterdir())
 
@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_predictions_written(run, archive):
         mine = [r for r in results if r["image_id"] == row["image_id"]]
         pairs.append((Instances.from_coco(mine, (row["height"], row["width"])), instances_of(row)))
     expected = overlap_ap(pairs).to_dict()
-    reported = scores["models"]["LoRA, one image"]
+    reported = scores["models"]["sam: LoRA, one image"]
     for name in ("tp", "fp", "fn", "precision", "recall", "f1", "ap50", "ap75", "ap90", "images"):
         assert reported[name] == expected[name]
     assert reported["objects"] == expected["references"]
@@ -70,7 +70,7 @@ def test_scores_are_those_of_the_predictions_written(run, archive):
 
 def test_each_model_is_a_row_of_results(run):
     out, scores, _ = run
-    for name, model in (("base", "base"), ("tuned", "LoRA, one image")):
+    for name, model in (("sam_base", "sam: base"), ("sam_tuned", "sam: LoRA, one image")):
         row = read_row(out / "results" / f"{name}.json")
         assert (row.model, row.family, row.split, row.data_set) == (model, "sam", "spec/test", "dataset.zip")
         assert row.scores["ap50"] == scores["models"][model]["ap50"]
@@ -81,7 +81,7 @@ def test_each_model_is_a_row_of_results(run):
 
 def test_adapter_and_thresholds_give_the_predictions_again(run, archive):
     out, _, _ = run
-    segmenter = load_segmenter(adapter=out / "adapter")
+    segmenter = load_segmenter(adapter=out / "sam")
     with Archive(archive) as opened:
         part = next(p for p in find_splits(opened) if p.split == "test" and p.subset == "spec")
         row = next(read_rows(opened, part))
@@ -105,7 +105,7 @@ def test_report_shows_pictures_scores_and_where_they_are_from(run):
     out, scores, _ = run
     page = (out / "report.html").read_text()
     for number in (1, 2):
-        assert f'src="overlays/test_00{number}_tuned.png"' in page
+        assert f'src="overlays/test_00{number}_sam_tuned.png"' in page
     for row in scores["models"].values():
         assert f"{row['ap50']:.3f}" in page
     assert "dataset.zip" in page

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.models.base import LabelledPixels, check_image
 from glioma_hf.models.centres import targets
-from glioma_hf.models.centres.preprocess import Statistics, halved, statistics_of
-from glioma_hf.models.centres.recipe import STRIDE, Augmentation
+from glioma_hf.models.vision.config import STRIDE, Augmentation
+from glioma_hf.models.vision.pictures import picture_of, place_crop, points_of, warped
+from glioma_hf.models.vision.preprocess import Statistics, halved, statistics_of
 
 LEAST_SEEN = 5  # cells of the heat map: of what a crop shows less, no mask is learned
-DARK = 0.02  # of the brightest pixel: a median below it is raised to it before gamma
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,16 @@ class _Image:
     cells: list[targets.Cell]
     centres: np.ndarray  # (N, 2), (x, y)
     boxes: np.ndarray  # (N, 4), left, top, right, bottom
+    kinds: np.ndarray  # int64 (N,), their classes
 
 
 class Crops(Dataset):
     """Crops of (image, instances) pairs; item i is the same in every run with the same seed.
 
-    An item, with S the crop's side and s = S / 2: `crops` (1, S, S); `heat` (s, s); `surface` (2, s, s); and for each
-    of the K cells that are asked `cells` (K, 2), where, `masks` (K, window, window), and `inside`, of the same shape,
-    1 within the crop. Raises `InputError` for an image without a cell.
+    An item, with S the crop's side and s = S / 2: `crops` (1, S, S); `heat` (C, s, s), a map a class; `surface`
+    (2, s, s); and for each of the K cells that are asked `cells` (K, 2), where, `kinds` (K,), its class, `masks`
+    (K, window, window), and `inside`, of the same shape, 1 within the crop. Raises `InputError` for an image without a
+    cell, or with one of a class that isn't among `classes` where there are any.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Crops(Dataset):
         max_cells: int = 8,
         jitter: float = 0.5,
         seed: int = 0,
+        classes: Sequence[str] = (),
     ):
         self.length, self.augmentation, self.seed = length, augmentation, seed
         self.side, self.reach, self.max_cells, self.jitter = side, reach, max_cells, jitter
-        self.images = []
+        self.maps, self.images = max(1, len(classes)), []
         for number, (image, instances) in enumerate(images):
             cells = targets.cells_of(instances)
             if not cells:
@@ -60,7 +62,8 @@ class Crops(Dataset):
             found = statistics_of(check_image(image))
             boxes = [(c.left, c.top, c.left + c.mask.shape[1], c.top + c.mask.shape[0]) for c in cells]
             grey = torch.from_numpy(halved(image) / np.float32(found.white))
-            self.images.append(_Image(grey, found, cells, np.array([c.centre for c in cells]), np.array(boxes)))
+            kinds = np.array([_class_of(cell, classes, number) for cell in cells])
+            self.images.append(_Image(grey, found, cells, np.array([c.centre for c in cells]), np.array(boxes), kinds))
 
     def __len__(self) -> int:
         return self.length
@@ -68,77 +71,47 @@ class Crops(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
         image = self.images[int(rng.integers(len(self.images)))]
-        matrix, middle = self._place(image, rng)
-        crop = self._picture(image, matrix, middle, rng)
+        matrix, middle = place_crop(image.grey.shape, image.centres, self.side, self.augmentation, rng)
+        crop = picture_of(image.grey, image.found, matrix, middle, self.side, self.augmentation, rng)
         shown, masks = self._masks(image, matrix, middle)
         back = np.linalg.inv(matrix).T
         centres = (image.centres[shown] - middle) @ back + self.side / 2
         depths = [image.cells[i].depth * np.sqrt(abs(np.linalg.det(back))) for i in shown]
-        cells, own, inside = self._asked(centres, depths, masks, rng)
+        kinds = image.kinds[shown]
+        heat = [
+            targets.heat_map(centres[kinds == k], list(np.array(depths)[kinds == k]), self.side // STRIDE)
+            for k in range(self.maps)
+        ]
+        asked, cells, own, inside = self._asked(centres, depths, masks, rng)
         return {
             "crops": torch.from_numpy(crop)[None],
-            "heat": torch.from_numpy(targets.heat_map(centres, depths, self.side // STRIDE)),
+            "heat": torch.from_numpy(np.stack(heat)),
             "surface": torch.from_numpy(targets.surface(masks)),
             "cells": torch.from_numpy(cells),
+            "kinds": torch.from_numpy(kinds[asked]),
             "masks": torch.from_numpy(own),
             "inside": torch.from_numpy(inside),
         }
 
-    def _place(self, image: _Image, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """From (x, y) about the crop's middle to (x, y) about `middle` in the image: the matrix, and `middle`."""
-        reach, size = 0.35 * self.side, np.array(image.grey.shape[::-1], float)
-        if rng.random() < self.augmentation.near_cell:
-            middle = image.centres[rng.integers(len(image.centres))] + rng.uniform(-reach, reach, 2)
-        else:
-            middle = rng.uniform(0, size)
-        middle = np.clip(middle, np.minimum(reach, size / 2), np.maximum(size - reach, size / 2))
-        angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log(self.augmentation.scale)))
-        aspect = np.exp(rng.uniform(-self.augmentation.aspect, self.augmentation.aspect))
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        return turn @ np.diag([rng.choice([-1, 1]) * aspect, 1 / aspect]) / scale, middle
-
-    def _picture(self, image: _Image, matrix: np.ndarray, middle: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The crop's pixels, in standard deviations about the image's median, and what a microscope may do to them."""
-        how, side, median = self.augmentation, self.side, max(image.found.median, DARK)
-        # Beyond the image lies its median.
-        grey = _warped(image.grey - median, self._points(matrix, middle, 1), (0, 0)) + median
-        gamma = np.exp(rng.uniform(-how.gamma, how.gamma))
-        slope = gamma * median ** (gamma - 1)  # at the median, so that gamma bends and doesn't stretch
-        grey = (np.clip(grey, 1e-3, 1) ** gamma - median**gamma) / (slope * image.found.spread)
-        grey = grey * np.exp(rng.uniform(-how.gain, how.gain)) + rng.uniform(-how.offset, how.offset)
-        if rng.random() < how.illuminated:
-            field = torch.from_numpy(rng.normal(0, how.illumination, (1, 1, 3, 3)))
-            grey = grey + F.interpolate(field, (side, side), mode="bicubic", align_corners=True)[0, 0].numpy()
-        if rng.random() < how.blurred:
-            grey = ndimage.gaussian_filter(grey, rng.uniform(*how.blur))
-        if rng.random() < how.noisy:
-            grey = grey + rng.normal(0, rng.uniform(0, how.noise), grey.shape)
-        return grey.astype(np.float32)
-
     def _masks(self, image: _Image, matrix: np.ndarray, middle: np.ndarray) -> tuple[list[int], np.ndarray]:
         """The cells that the crop shows, and their soft masks (N, s, s) in cells of the heat map."""
-        points = self._points(matrix, middle, STRIDE)
+        points = points_of(matrix, middle, self.side, STRIDE)
         low, high = points.min((0, 1)), points.max((0, 1))
         near = np.flatnonzero(((image.boxes[:, :2] < high) & (image.boxes[:, 2:] > low)).all(1))
         shown, masks = [], []
         for i in near:
             cell = image.cells[i]
-            mask = _warped(torch.from_numpy(cell.mask), points, (cell.left, cell.top))
+            mask = warped(torch.from_numpy(cell.mask), points, (cell.left, cell.top))
             if (mask > 0.5).sum() >= LEAST_SEEN:
                 shown.append(int(i))
                 masks.append(mask)
         side = self.side // STRIDE
         return shown, np.stack(masks) if masks else np.zeros((0, side, side), np.float32)
 
-    def _points(self, matrix: np.ndarray, middle: np.ndarray, stride: int) -> np.ndarray:
-        """Where in the image the crop's pixels, or cells of `stride` pixels, have their middles: (n, n, 2), (x, y)."""
-        axis = (np.arange(self.side // stride) + 0.5) * stride - self.side / 2
-        return np.stack(np.meshgrid(axis, axis), -1) @ matrix.T + middle
-
     def _asked(
         self, centres: np.ndarray, depths: list[float], masks: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Some of the cells whose centres the crop shows: where they are asked, their masks there, and what counts."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Some of the cells whose centres the crop shows: which, where they are asked, their masks, and what counts."""
         side, reach = self.side // STRIDE, self.reach
         window = 2 * reach + 1
         places = np.floor(centres / STRIDE).astype(np.int64).reshape(-1, 2)
@@ -152,7 +125,7 @@ class Crops(Dataset):
             cells[row] = x, y = self._moved(places[number], centres[number], depths[number], masks[number], rng)
             own[row] = wide[number, y : y + window, x : x + window]
             inside[row] = counted[y : y + window, x : x + window]
-        return cells, own, inside
+        return chosen, cells, own, inside
 
     def _moved(
         self, place: np.ndarray, centre: np.ndarray, depth: float, mask: np.ndarray, rng: np.random.Generator
@@ -166,17 +139,19 @@ class Crops(Dataset):
         return place
 
 
-def _warped(values: Tensor, points: np.ndarray, corner: tuple[float, float]) -> np.ndarray:
-    """A picture (h, w) whose corner lies at `corner`, seen at points (n, n, 2), (x, y): float32 (n, n); 0 beyond it."""
-    size = np.array(values.shape[::-1], float)
-    grid = torch.from_numpy((2 * (points - corner) / size - 1).astype(np.float32))
-    seen = F.grid_sample(values[None, None].float(), grid[None], mode="bilinear", align_corners=False)
-    return seen[0, 0].numpy()
+def _class_of(cell: targets.Cell, classes: Sequence[str], number: int) -> int:
+    name = CATEGORIES[cell.category]
+    if classes and name not in classes:
+        raise InputError(
+            f"training image {number} has a {name}, which the network doesn't tell from {', '.join(classes)}; "
+            "leave types out of the recipe, or start from a model that knows it"
+        )
+    return classes.index(name) if classes else 0
 
 
 def collate(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """A batch of items: crops stacked, cells of all crops in a row, with `owners` (K,), the crop of each."""
     owners = [torch.full((len(item["cells"]),), number) for number, item in enumerate(items)]
     batch = {name: torch.stack([item[name] for item in items]) for name in ("crops", "heat", "surface")}
-    batch |= {name: torch.cat([item[name] for item in items]) for name in ("cells", "masks", "inside")}
+    batch |= {name: torch.cat([item[name] for item in items]) for name in ("cells", "kinds", "masks", "inside")}
     return batch | {"owners": torch.cat(owners)}

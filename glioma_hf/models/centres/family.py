@@ -6,30 +6,30 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+import numpy as np
 from peft import PeftModel
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from torch.nn import functional as F
 from transformers import set_seed
 
+from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
-from glioma_hf.jsonfile import read_checked
 from glioma_hf.models.adapters import ADAPTER_FILES
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
 from glioma_hf.models.centres.adapter import add_adapter, load_adapter, merge, save_adapter
-from glioma_hf.models.centres.encoders import VARIANTS, pretrained_encoder
 from glioma_hf.models.centres.network import CentreNetwork
-from glioma_hf.models.centres.pretrained import PACKAGES
 from glioma_hf.models.centres.recipe import RECIPES, CentresRecipe, NetworkConfig
 from glioma_hf.models.centres.segment import CentreSegmenter, CentreSettings
 from glioma_hf.models.centres.train import train
 from glioma_hf.models.centres.tune import tune
-from glioma_hf.models.checked import check_finite, read_tensors
 from glioma_hf.models.device import best_device
 from glioma_hf.models.saved import ModelFolder
+from glioma_hf.models.vision import network_files
+from glioma_hf.models.vision.encoders import VARIANTS, pretrained_encoder
+from glioma_hf.models.vision.network_files import CONFIG, WEIGHTS
+from glioma_hf.models.vision.pretrained import PACKAGES
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"  # a folder for each trained model that comes with the package
+COMES_ALONG = ("general", "glioblastoma")  # of those folders, the default first
 IMAGENET, RANDOM = "imagenet", "random"  # bases that have seen no cell: a published encoder, or start values alone
 
 
@@ -57,21 +57,45 @@ def new_network(base: str, config: NetworkConfig | None = None, seed: int = 0) -
     return network
 
 
+def with_types(network: CentreNetwork, images: Sequence[LabelledPixels], adapter: bool) -> CentreNetwork:
+    """A network that tells the categories of images apart: itself where it does, else with a heat map for each.
+
+    What was of all cells is of each class then. Raises `InputError` where there is one category alone,
+    and where an adapter is wanted, which can't carry that.
+    """
+    if network.config.classes:
+        return network
+    if adapter:
+        raise InputError(
+            "an adapter is put on a model that tells types apart already; train one whole with types first"
+        )
+    present = np.unique(np.concatenate([instances.categories for _, instances in images])).tolist()
+    if len(present) < 2:
+        raise InputError(
+            f"the training images have objects of one category alone ({CATEGORIES[present[0]]}); leave types out of "
+            "the recipe, or train with --task all"
+        )
+    classes = tuple(CATEGORIES[category] for category in present)
+    typed = CentreNetwork(network.config.model_copy(update={"classes": classes}))
+    known, tensors = network.state_dict(), typed.state_dict()
+    for name, value in tensors.items():
+        old = known[name]
+        if old.shape != value.shape and len(old) == 1:  # of the heat map, the last layer
+            tensors[name] = old.expand_as(value).clone()
+        elif old.shape != value.shape:  # of the controller, the first, which is told the class in further columns
+            tensors[name] = F.pad(old, (0, len(classes)))
+        else:
+            tensors[name] = old
+    typed.load_state_dict(tensors)
+    return typed.eval()
+
+
 def folder_of(base: str) -> Path:
     """Where a trained base lies: one that comes with the package, or a folder. Raises `InputError` if nowhere."""
     folder = SHIPPED / base if re.fullmatch(r"\w+", base) and (SHIPPED / base).is_dir() else Path(base)
     if not folder.is_dir():
         raise InputError(f"the model {base} can't be loaded; give {IMAGENET}, {RANDOM} or a folder that `train` wrote")
     return folder
-
-
-def read_config(folder: Path) -> NetworkConfig:
-    """How the network in a folder is built. Raises `InputError` for a file that doesn't say so."""
-    path = folder / CONFIG
-    try:
-        return NetworkConfig.model_validate_json(read_checked(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
 
 
 def trained_network(base: str) -> CentreNetwork:
@@ -91,18 +115,8 @@ def _holds_adapter(folder: Path) -> bool:
 
 def read_network(folder: Path) -> CentreNetwork:
     """The network that lies in a folder. Raises `InputError` that names what is wrong with it."""
-    config = read_config(folder)
-    path = folder / WEIGHTS
-    with torch.device("meta"):
-        expected = CentreNetwork(config).state_dict()
-    try:
-        tensors = read_tensors(path, expected)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]}); train again") from None
-    network = CentreNetwork(config)
-    network.load_state_dict(tensors)
-    check_finite(network.state_dict().items(), str(path))  # as it computes: doubles may be too large for floats
-    return network.eval()
+    config = network_files.read_config(folder, NetworkConfig)
+    return network_files.read_network(folder, lambda: CentreNetwork(config))
 
 
 def load(base: str, folder: Path | None) -> CentreSegmenter:
@@ -123,6 +137,8 @@ def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: Centres
     if recipe.adapter is not None and base in (IMAGENET, RANDOM):
         raise InputError(f"an adapter is put on a trained model, not on {base}; leave adapter out of the recipe")
     network: CentreNetwork | PeftModel = new_network(base, recipe.network, recipe.seed)
+    if recipe.types:
+        network = with_types(network, images, recipe.adapter is not None)
     if recipe.adapter is not None:
         network = add_adapter(network, recipe.adapter)
     kept = None if base in (IMAGENET, RANDOM) else ModelFolder(folder_of(base)).settings()
@@ -137,10 +153,7 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
     if segmenter.adapted is not None:
         save_adapter(segmenter.adapted, folder, base)
         return
-    network = segmenter.network
-    (folder / CONFIG).write_text(network.config.model_dump_json(indent=2))
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
+    network_files.save_network(segmenter.network, segmenter.network.config, folder)
 
 
 def summary(base: str, recipe: CentresRecipe) -> str:
@@ -167,7 +180,8 @@ def _config_of(base: str, recipe: CentresRecipe) -> NetworkConfig:
     """The network's, as far as it is known from here."""
     for folder in (SHIPPED / base, Path(base)):
         if (folder / CONFIG).is_file():
-            return read_config(folder)
+            config: NetworkConfig = network_files.read_config(folder, NetworkConfig)
+            return config
     return recipe.network or NetworkConfig()
 
 
@@ -176,7 +190,7 @@ FAMILY = Family(
     title="Centres and dynamic masks",
     tuned="trained",
     summary=summary,
-    bases=(IMAGENET,),
+    bases=(*COMES_ALONG, IMAGENET),
     recipe=CentresRecipe,
     settings=CentreSettings,
     recipes=RECIPES,
@@ -187,6 +201,6 @@ FAMILY = Family(
     train=train_segmenter,
     save=save,
     tune=tune,  # type: ignore[arg-type]  # takes the family's own segmenters alone
-    not_on_hub=(IMAGENET, RANDOM),
+    not_on_hub=(*COMES_ALONG, IMAGENET, RANDOM),
     tags=("centres",),
 )

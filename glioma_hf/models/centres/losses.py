@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,10 +14,11 @@ from glioma_hf.models.centres.recipe import CentresRecipe
 def training_loss(outputs: dict[str, Tensor], batch: dict[str, Tensor], recipe: CentresRecipe) -> Tensor:
     """The weighted sum, see `CentreNetwork.forward` and `crops.Crops` for the two sides."""
     masks, targets, inside = outputs["masks"], batch["masks"], batch["inside"]
+    weights = thinness(targets * inside, recipe.thin)
     return (
         heat_loss(outputs["heat"], batch["heat"])
-        + recipe.dice_weight * _mean(dice_loss(masks, targets, inside))
-        + recipe.pixel_weight * _mean(pixel_loss(masks, targets, inside))
+        + recipe.dice_weight * _mean(weights * dice_loss(masks, targets, inside))
+        + recipe.pixel_weight * _mean(weights * pixel_loss(masks, targets, inside))
         + recipe.iou_weight * _mean(quality_loss(outputs["quality"], mask_iou(masks, targets, inside)))
         + recipe.surface_weight * surface_loss(outputs["surface"], batch["surface"])
     )
@@ -41,6 +44,19 @@ def pixel_loss(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
     """Cross-entropy of each mask where `inside` is 1, summed and divided by some four times its area: (K,)."""
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * inside
     return each.sum((1, 2)) / (4 * target.sum((1, 2)) + 50)
+
+
+def thinness(target: Tensor, most: float) -> Tensor:
+    """How much each mask counts, 1 in the mean: by its outline's length over that of the disc of its area: (K,).
+
+    Arms of thin cells are few pixels, which the losses of whole masks hardly feel. 1 to `most` before the mean is
+    taken out; outlines are counted in steps along the axes, which a disc has 4 / pi times as many of as its outline is
+    long.
+    """
+    area = target.sum((1, 2)).clamp(min=1)
+    steps = target.diff(dim=1).abs().sum((1, 2)) + target.diff(dim=2).abs().sum((1, 2))
+    thin = (steps * math.pi / 4 / (2 * (math.pi * area).sqrt())).clamp(1, most)
+    return thin / thin.mean() if len(thin) else thin
 
 
 def mask_iou(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """The weights that come with the package, each by one command, which goes on where it was broken off.
 
-    python -m glioma_hf.models.centres.pretrain general --out runs/general
+    python -m glioma_hf.models.centres.pretrain general --a549 cytounet/examples/original_data/a549 --out runs/general
     python -m glioma_hf.models.centres.pretrain glioblastoma --data t98g --base runs/general/model --out runs/glio
 
-`general` sees synthetic scenes, cells laid over one another, and the training images of prepared data sets where any
-are given; `glioblastoma` is that, trained on the training images of one data set. `OUT/model` is what the package
-carries: a saved model with weights in half precision, or an adapter of the base where the recipe asks for one.
+`general` sees synthetic scenes with cells laid over one another; then, at lower rates, half of its crops are of real
+phase contrast: 30 images of A549 cells of cytounet (github.com/Nelson-Gon/cytounet, MIT licence, Copyright (c) 2021
+Nelson Gonzabato), whose cells are those that DeepSea finds there. `glioblastoma` is that, trained on the training
+images of one data set. `OUT/model` is what the package carries: a saved model with weights in half precision, or an
+adapter of the base where the recipe asks for one.
 """
 
 from __future__ import annotations
@@ -14,15 +16,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from safetensors.torch import save_file
 
+from glioma_hf.data.images import SUFFIXES, read_image
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
+from glioma_hf.errors import InputError
+from glioma_hf.instances import Instances
 from glioma_hf.models.base import LabelledPixels, Run
-from glioma_hf.models.centres.family import FAMILY, IMAGENET, WEIGHTS
+from glioma_hf.models.centres.family import FAMILY, IMAGENET
 from glioma_hf.models.centres.segment import CentreSegmenter
 from glioma_hf.models.saved import ModelFolder, TrainingScores
+from glioma_hf.models.vision.network_files import WEIGHTS
+from glioma_hf.models.vision.phase_cells import deepsea
+from glioma_hf.models.vision.preprocess import grey_of, shrunk
 from glioma_hf.progress import Progress, to_lines
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 
@@ -36,7 +45,12 @@ SCENES = SceneConfig(
     noise=(0.5, 5.0),
     debris_per_megapixel=(20, 160),
 )
-HELD_OUT = 8  # scenes on which thresholds are chosen where no data set has validation images
+HELD_OUT = 8  # scenes on which thresholds are chosen
+SETTLED = "settled"  # the recipe of the second part
+A549_SHRINK = 3  # by which A549 cells are brought to the size of others
+A549_STAMPED = 0.08  # of the height, at the lower edge, where the time is burnt in
+A549_CROWDED = 0.25  # share of foreground from which DeepSea doesn't tell A549 cells apart: such images are left out
+A549_HELD_OUT = 4  # of the others
 
 app = typer.Typer(add_completion=False)
 Out = Annotated[Path, typer.Option(help="Folder for checkpoints, the log and the model.")]
@@ -46,21 +60,45 @@ Out = Annotated[Path, typer.Option(help="Folder for checkpoints, the log and the
 def general(
     out: Out,
     scenes: Annotated[int, typer.Option(min=HELD_OUT + 1, help="Synthetic scenes.")] = 300,
-    data: Annotated[list[Path] | None, typer.Option(help="A prepared data set to learn from too; repeatable.")] = None,
+    a549: Annotated[Path | None, typer.Option(help="Folder with cytounet's images of A549 cells.")] = None,
     base: str = IMAGENET,
     recipe: Annotated[str, typer.Option(help="A recipe's name or JSON file.")] = "general",
+    settled: Annotated[str, typer.Option(help="The same for the second part.")] = SETTLED,
 ) -> None:
     """Train a model for cells in general."""
     drawn = [generate_scene((77, number), SCENES) for number in range(scenes)]
     pairs: list[LabelledPixels] = [(scene.image, scene.instances()) for scene in drawn if len(scene.instances())]
     learned, held_out = pairs[:-HELD_OUT], pairs[-HELD_OUT:]
     names = [f"{len(learned)} synthetic scenes"]
-    for folder in data or ():
-        images, validation = _images(folder)
-        learned += images
-        names += [f"{len(images)} images of {folder.name}"]
-        held_out = [*held_out, *validation]
-    make(out, base, learned, held_out, FAMILY.read_recipe(recipe), names)
+    if a549 is None:
+        make(out, base, learned, held_out, FAMILY.read_recipe(recipe), names)
+        return
+    real = a549_cells(a549)  # before any training: its errors come first
+    make(out / "scenes", base, learned, held_out, FAMILY.read_recipe(recipe), names)
+    taught, kept = real[:-A549_HELD_OUT], real[-A549_HELD_OUT:]
+    learned += taught * max(1, len(learned) // max(1, len(taught)))
+    names.append(f"{len(taught)} images of A549 cells of cytounet, with labels of DeepSea's")
+    make(out, str(out / "scenes" / "model"), learned, [*held_out, *kept], FAMILY.read_recipe(settled), names, base)
+
+
+def a549_cells(folder: Path) -> list[LabelledPixels]:
+    """cytounet's images of A549 cells, three times smaller and without the burnt-in time, with DeepSea's cells.
+
+    Raises `InputError` for a folder without images and where DeepSea's package isn't installed.
+    """
+    files = sorted(p for p in folder.glob("*/images/*") if p.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: no images lie in folders of that name there; give cytounet's a549")
+    segmenter, pairs = deepsea(), []
+    for file in files:
+        grey = grey_of(read_image(file))
+        height, width = (side // A549_SHRINK * A549_SHRINK for side in grey.shape)
+        small = shrunk(grey[:height, :width], A549_SHRINK)
+        small = small[: round(len(small) * (1 - A549_STAMPED))].round().astype(np.uint8)
+        cells = segmenter.segment(small)
+        if len(cells) and (cells.to_label_map() > 0).mean() <= A549_CROWDED:
+            pairs.append((small, Instances.from_rles(cells.rles, cells.size)))
+    return pairs
 
 
 @app.command()
@@ -82,11 +120,13 @@ def make(
     held_out: Sequence[LabelledPixels],
     recipe: Any,
     names: list[str],
+    called: str | None = None,
 ) -> float:
     """Train, choose thresholds on images that were held out, and save into `out / "model"`; returns the AP there.
 
     Args:
         names: what the model's scores say that it was trained on.
+        called: the base that the model's card names; `base` itself if left out.
     """
     tell = to_lines(typer.echo, every=20)
     segmenter = FAMILY.train(base, learned, recipe, Run(out, tell, workers=1))
@@ -95,10 +135,11 @@ def make(
     scores = TrainingScores(
         data="; ".join(names), training_images=names, validation_images=["held out"] * len(held_out), validation_ap50=ap
     )
-    ModelFolder(out / "model").write(FAMILY, segmenter, base, recipe, scores)
+    ModelFolder(out / "model").write(FAMILY, segmenter, called or base, recipe, scores)
     assert isinstance(segmenter, CentreSegmenter)
     if segmenter.adapted is None:
         save_file(halves(segmenter), out / "model" / WEIGHTS)
+        (out / "model" / WEIGHTS).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
     typer.echo(f"{out / 'model'}: AP50 {ap:.3f} on {len(held_out)} images that were held out")
     return ap
 

@@ -7,35 +7,24 @@ validation images.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from glioma_hf.models.base import TrainerRecipe
+from glioma_hf.models.vision.config import COARSEST, Augmentation, TrunkConfig, Width
 from glioma_hf.synthetic.compose import OverlapConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 RECIPES = Path(__file__).parent / "recipes"
-SHRINK = 2  # pixels of the image per pixel that the network sees, at scale 1
-STRIDE = 2  # of those per cell of the heat map and of the masks
-COARSEST = 32  # pixels that the network sees per cell of its coarsest map: the least step of its input's sides
-
-Width = Annotated[int, Field(ge=4, le=1024)]
 
 
-class NetworkConfig(BaseModel):
+class NetworkConfig(TrunkConfig):
     """How the network is built; kept as `config.json` beside its weights."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    encoder: str = Field("lite0", max_length=200)  # lite0, lite2, tiny or a backbone of transformers by its Hub name
-    backbone: dict[str, Any] | None = None  # the config of such a backbone; filled in when it is loaded
-    frozen_features: Literal["deepsea"] | None = "deepsea"  # a network for phase contrast read beside the encoder
-    frozen_scale: float = Field(0.8, ge=0.1, le=4)  # of the input that it sees
-    widths: tuple[Width, Width, Width, Width] = (128, 96, 64, 32)  # of the decoder at strides 16, 8, 4, 2
-    joined: Width = 32  # channels that frozen features are brought down to
+    classes: tuple[Literal["cell", "cell_a", "cell_b", "soma", "nucleus"], ...] = ()  # told apart; none: all are one
     features: int = Field(8, ge=1, le=64)  # maps that masks are drawn from
     hidden: int = Field(8, ge=1, le=64)  # channels inside a centre's own mask network
     controller: Width = 128  # channels of what writes that network
@@ -46,35 +35,14 @@ class NetworkConfig(BaseModel):
         return self.model_dump()
 
     @property
+    def maps(self) -> int:
+        """Heat maps of centres: one a class."""
+        return max(1, len(self.classes))
+
+    @property
     def window(self) -> int:
         """Side of a mask's window in cells."""
         return 2 * self.reach + 1
-
-
-class Augmentation(BaseModel):
-    """How crops differ from the images; lengths are half ranges, of logarithms where a factor is drawn."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    near_cell: float = Field(0.75, ge=0, le=1)  # share of crops that lie about a cell
-    scale: tuple[float, float] = (0.7, 1.4)  # least and greatest
-    aspect: float = Field(0.1, ge=0, le=1)
-    gamma: float = Field(0.3, ge=0, le=2)
-    gain: float = Field(0.4, ge=0, le=2)
-    offset: float = Field(0.3, ge=0, le=5)  # in standard deviations of the image, as the next two
-    illumination: float = Field(0.35, ge=0, le=5)  # standard deviation of a 3 x 3 field laid over the crop
-    illuminated: float = Field(0.4, ge=0, le=1)  # share of crops
-    noise: float = Field(0.25, ge=0, le=5)  # greatest
-    noisy: float = Field(0.5, ge=0, le=1)  # share of crops
-    blur: tuple[float, float] = (0.3, 1.3)  # pixels of the crop
-    blurred: float = Field(0.35, ge=0, le=1)  # share of crops
-
-    @field_validator("scale", "blur")
-    @classmethod
-    def _in_order(cls, limits: tuple[float, float]) -> tuple[float, float]:
-        if not 0.05 <= limits[0] <= limits[1] <= 20:
-            raise ValueError("from the least to the greatest, within 0.05 and 20")
-        return limits
 
 
 class AdapterSettings(BaseModel):
@@ -90,6 +58,8 @@ class CentresRecipe(TrainerRecipe):
     """Every number of the recipe."""
 
     network: NetworkConfig | None = None  # None: as the base's, or the default where the base is only an encoder
+    # Whether the categories that the training images have are told apart, each with a heat map of its own.
+    types: bool = False
     # None: the whole network is trained. Else an adapter of a base that was trained before, and that alone is saved.
     adapter: AdapterSettings | None = None
     augmentation: Augmentation = Augmentation()
@@ -111,6 +81,7 @@ class CentresRecipe(TrainerRecipe):
     dice_weight: float = Field(2.0, ge=0, le=1000)
     pixel_weight: float = Field(1.0, ge=0, le=1000)
     iou_weight: float = Field(0.3, ge=0, le=1000)
+    thin: float = Field(3.0, ge=1, le=100)  # most that the mask of a thin cell counts, where a round one's counts 1
     surface_weight: float = Field(0.5, ge=0, le=1000)  # of foreground and boundary, which only training looks at
     check_every: int = Field(50, ge=1, le=10**6)
 

@@ -16,15 +16,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from glioma_hf.instances import Instances, check_size
-from glioma_hf.models.base import Segmenter, check_image
+from glioma_hf.data.features import CATEGORIES
+from glioma_hf.data.opened import OpenedImage
+from glioma_hf.instances import Instances
+from glioma_hf.models.base import Pixels, Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
-from glioma_hf.models.centres.preprocess import Statistics, grey_of, standardised, statistics_of
-from glioma_hf.models.centres.recipe import COARSEST, SHRINK, STRIDE
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.tiles import Tile, fitted_tiles
+from glioma_hf.models.vision.config import COARSEST, SHRINK, STRIDE
+from glioma_hf.models.vision.preprocess import Statistics, Windows, resized, standardised, statistics_of
+from glioma_hf.models.vision.resized import ResizedWindows
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
@@ -62,6 +65,8 @@ class CentreSegmenter(Segmenter):
         cells = segmenter.with_settings(views=1).segment(read_image("cells.tif"))
     """
 
+    reads_windows = True
+
     def __init__(self, network: CentreNetwork | PeftModel, settings: CentreSettings | None = None):
         self.adapted = network if isinstance(network, PeftModel) else None
         self.network = unwrap(network).eval()
@@ -89,19 +94,20 @@ class CentreSegmenter(Segmenter):
             cell_diameter=diameter,
         )
 
-    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`.
 
-        A memory-mapped image is read window by window, unless `scale` isn't 1: what is held of an image of any size is
-        one tile and the masks, run-length encoded.
+        An opened image is read window by window, a memory-mapped one too unless `scale` isn't 1: what is held of an
+        image of any size is one tile and the masks, run-length encoded.
         """
         return Ranked(self.candidates(image, on_progress)).select(self.settings)
 
     @torch.inference_mode()
-    def candidates(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def candidates(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Every mask that passes the thresholds of `settings`, before they are compared with each other."""
-        image = check_image(image)
-        size, scale = image.shape[:2], self.settings.scale
+        image = image if isinstance(image, OpenedImage) else check_image(image)
+        (height, width), scale = image.shape[:2], self.settings.scale
+        size = height, width
         view = image if scale == 1 else _resized(image, scale)
         found = statistics_of(view)
         seen = tuple(-(-length // SHRINK) for length in view.shape[:2])
@@ -109,11 +115,14 @@ class CentreSegmenter(Segmenter):
         own = -(-max(begin, shared // 2) // begin) * begin  # at least, or most work would be done twice
         largest = max(self.settings.tile, shared + own)
         tiles, sides = fitted_tiles(seen, largest, shared, COARSEST, begin, scale)
+        names = self.network.config.classes
+        category = np.array([CATEGORIES.index(name) for name in names] or [0])
         parts = []
         for done, tile in enumerate(tiles, start=1):
             masks = list(self._masks_of_tile(view, tile, sides, found, size))
-            scores = np.array([score for _, score in masks])
-            parts.append(Instances.from_box_masks([mask for mask, _ in masks], size, scores=scores))
+            scores = np.array([score for _, score, _ in masks])
+            categories = category[[kind for _, _, kind in masks]]
+            parts.append(Instances.from_box_masks([m for m, _, _ in masks], size, scores=scores, categories=categories))
             on_progress(Progress(done=done, total=len(tiles)))
         return merged(parts)
 
@@ -123,21 +132,23 @@ class CentreSegmenter(Segmenter):
         return -(-around // COARSEST) * COARSEST
 
     def _masks_of_tile(
-        self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
-    ) -> Iterator[tuple[BoxMask, float]]:
+        self, view: Windows, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
+    ) -> Iterator[tuple[BoxMask, float, int]]:
+        """Masks that pass, their scores, and their classes."""
         settings, config = self.settings, self.network.config
         pixels = self._pixels(view, tile, sides, found)
         mirrored = MIRRORED[settings.views]
         looks = [self._look(pixels.flip(axes)) for axes in mirrored]
         heats = [torch.sigmoid(maps.heat[0]).flip(axes) for maps, axes in zip(looks, mirrored, strict=True)]
         heat = torch.stack(heats).mean(0)
-        cells = _peaks(heat, settings.centre_thresh, tile)
-        for some in cells.split(ASKED_AT_ONCE):
-            chances, quality = self._ask(looks, mirrored, some)
-            scores = (heat[some[:, 1], some[:, 0]] * quality).cpu().numpy()
+        peaks = _peaks(heat, settings.centre_thresh, tile)
+        for kinds, some in zip(*(part.split(ASKED_AT_ONCE) for part in (peaks[:, 0], peaks[:, 1:])), strict=True):
+            chances, quality = self._ask(looks, mirrored, some, kinds)
+            scores = (heat[kinds, some[:, 1], some[:, 0]] * quality).cpu().numpy()
             stride = SHRINK * STRIDE / tile.scale
             corners = (some.cpu().numpy() - config.reach) * stride
-            for chance, score, (x, y) in zip(chances.cpu().numpy(), scores, corners, strict=True):
+            each = zip(chances.cpu().numpy(), scores, corners, kinds.tolist(), strict=True)
+            for chance, score, (x, y), kind in each:
                 inside = chance > settings.mask_thresh
                 # The most that a score can be is known before its mask is enlarged: chances are at most 1. Of weights
                 # that make no number of it nothing is kept.
@@ -146,9 +157,9 @@ class CentreSegmenter(Segmenter):
                 corner = y + SHRINK * tile.top / tile.scale, x + SHRINK * tile.left / tile.scale
                 box_mask = enlarge(chance, settings.mask_thresh, corner, stride, size)
                 if box_mask is not None:
-                    yield box_mask, float(score * chance[inside].mean())
+                    yield box_mask, float(score * chance[inside].mean()), kind
 
-    def _pixels(self, view: np.ndarray, tile: Tile, sides: tuple[int, int], found: Statistics) -> Tensor:
+    def _pixels(self, view: Windows, tile: Tile, sides: tuple[int, int], found: Statistics) -> Tensor:
         """What the network sees of a tile: (1, 1, H, W), beyond the image its median."""
         top, left = SHRINK * tile.top, SHRINK * tile.left
         window = view[top : top + SHRINK * sides[0], left : left + SHRINK * sides[1]]
@@ -159,7 +170,7 @@ class CentreSegmenter(Segmenter):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             return self.network.maps(pixels)
 
-    def _ask(self, looks: list[Maps], mirrored: list[list[int]], cells: Tensor) -> tuple[Tensor, Tensor]:
+    def _ask(self, looks: list[Maps], mirrored: list[list[int]], cells: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
         """Chances of each centre's mask (K, window, window) and its IoU (K,), as the looks have it in the mean."""
         height, width = looks[0].heat.shape[-2:]
         owners = torch.zeros(len(cells), dtype=torch.int64, device=cells.device)
@@ -168,37 +179,33 @@ class CentreSegmenter(Segmenter):
             x = width - 1 - cells[:, 0] if -1 in axes else cells[:, 0]
             y = height - 1 - cells[:, 1] if -2 in axes else cells[:, 1]
             there = torch.stack([x, y], 1)
-            weights, told = self.network.ask(maps.levels, there, owners)
+            weights, told = self.network.ask(maps.levels, there, owners, kinds)
             chances.append(torch.sigmoid(self.network.draw(maps.features, weights, there, owners)).flip(axes))
             quality.append(torch.sigmoid(told))
         return torch.stack(chances).mean(0), torch.stack(quality).mean(0)
 
 
 def _peaks(heat: Tensor, threshold: float, tile: Tile) -> Tensor:
-    """Peaks of a heat map (h, w) that a tile answers for, at most `MOST_CENTRES`: int64 (K, 2), (x, y).
+    """Peaks of heat maps (C, h, w) that a tile answers for, at most `MOST_CENTRES`: int64 (K, 3), (class, x, y).
 
     A peak may move by a cell from tile to tile: both answer there, lest neither does.
     """
-    peaks = (heat == F.max_pool2d(heat[None], 3, 1, 1)[0]) & (heat >= threshold)
-    cells = torch.nonzero(peaks).flip(1)
+    peaks = (heat == F.max_pool2d(heat, 3, 1, 1)) & (heat >= threshold)
+    cells = torch.nonzero(peaks)[:, [0, 2, 1]]
     corner = torch.tensor([tile.left, tile.top], device=heat.device)
     top, left, bottom, right = tile.own
-    place = (cells + 0.5) * STRIDE + corner
+    place = (cells[:, 1:] + 0.5) * STRIDE + corner
     low, high = (
         torch.tensor(pair, device=heat.device)
         for pair in ((left - STRIDE, top - STRIDE), (right + STRIDE, bottom + STRIDE))
     )
     cells = cells[((place >= low) & (place < high)).all(1)]
     if len(cells) > MOST_CENTRES:
-        hottest = heat[cells[:, 1], cells[:, 0]].topk(MOST_CENTRES).indices
+        hottest = heat[cells[:, 0], cells[:, 2], cells[:, 1]].topk(MOST_CENTRES).indices
         cells = cells[hottest.sort().values]
     return cells
 
 
-def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+def _resized(image: Pixels, scale: float) -> Windows:
     """The grey image at another scale."""
-    grey = grey_of(image)
-    height, width = (max(1, round(length * scale)) for length in grey.shape)
-    check_size((height, width))
-    resized = F.interpolate(torch.from_numpy(grey)[None, None], (height, width), mode="bilinear", antialias=scale < 1)
-    return resized[0, 0].numpy()
+    return ResizedWindows(image, scale) if isinstance(image, OpenedImage) else resized(image, scale)

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from glioma_hf.instances import Instances
-from glioma_hf.models.centres.preprocess import shrunk
-from glioma_hf.models.centres.recipe import SHRINK, STRIDE
+from glioma_hf.models.vision.config import SHRINK, STRIDE
+from glioma_hf.models.vision.preprocess import shrunk
 
 LEAST = 12  # pixels as the network sees them: a smaller cell is none
 BUMP = 0.4  # spread of a centre's bump, in depths of its cell
@@ -26,6 +26,7 @@ class Cell:
         top, left: of the box.
         centre: (x, y) of the pixel that lies deepest in the cell, its middle.
         depth: from there to the edge.
+        category: as the instances have it.
     """
 
     mask: np.ndarray
@@ -33,12 +34,13 @@ class Cell:
     left: int
     centre: tuple[float, float]
     depth: float
+    category: int
 
 
 def cells_of(instances: Instances) -> list[Cell]:
     """The cells that are large enough, in order."""
     cells = []
-    for mask, (top, left) in instances.box_masks():
+    for (mask, (top, left)), category in zip(instances.box_masks(), instances.categories.tolist(), strict=True):
         # To whole pixels as the network sees them, with one more around.
         before = (top % SHRINK + SHRINK, left % SHRINK + SHRINK)
         after = [SHRINK + -(start + side) % SHRINK for start, side in zip((top, left), mask.shape, strict=True)]
@@ -50,7 +52,7 @@ def cells_of(instances: Instances) -> list[Cell]:
         row, column = np.unravel_index(depth.argmax(), depth.shape)
         corner = top // SHRINK - 1, left // SHRINK - 1
         centre = column + corner[1] + 0.5, row + corner[0] + 0.5
-        cells.append(Cell(soft, *corner, centre, float(depth.max())))
+        cells.append(Cell(soft, *corner, centre, float(depth.max()), category))
     return cells
 
 

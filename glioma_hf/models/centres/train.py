@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from glioma_hf.models.base import LabelledPixels, Run
 from glioma_hf.models.centres.adapter import unwrap
@@ -22,36 +19,8 @@ from glioma_hf.models.centres.network import CentreNetwork
 from glioma_hf.models.centres.recipe import CentresRecipe
 from glioma_hf.models.device import best_device
 from glioma_hf.models.training import Trainable, fit
-from glioma_hf.synthetic.compose import lay_over
-
-WEIGHTS = "model.safetensors"  # of a checkpoint, as `Trainer` looks for it
-
-
-class Averaged(nn.Module):
-    """A network that learns, and the running mean of its weights, which predicts. Both lie in checkpoints."""
-
-    def __init__(self, network: CentreNetwork | PeftModel, decay: float):
-        super().__init__()
-        self.network, self.decay = network, decay
-        self.mean = copy.deepcopy(network).requires_grad_(False).eval()
-
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """As the network that learns."""
-        return self.network(*args, **kwargs)
-
-    def train(self, mode: bool = True) -> Averaged:
-        """As any module; the mean only ever predicts."""
-        super().train(mode)
-        self.mean.eval()
-        return self
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move the mean towards what was learned in step number `step`, from 1; early steps count for more."""
-        decay = min(self.decay, step / (step + 9))
-        pairs = zip(self.mean.state_dict().values(), self.network.state_dict().values(), strict=True)
-        means, values = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
-        torch._foreach_lerp_(means, values, 1 - decay)
+from glioma_hf.models.vision.averaged import Averaged, save_averaged
+from glioma_hf.models.vision.composed import with_composed
 
 
 def train(
@@ -75,7 +44,7 @@ def train(
     leaves the checkpoints, where memory runs out or the loss isn't finite.
     """
     crops = Crops(
-        with_composed(images, recipe),
+        with_composed(images, recipe.composed, recipe.overlaps, recipe.seed),
         recipe.max_steps * recipe.batch * recipe.accumulation,
         recipe.augmentation,
         recipe.crop,
@@ -83,6 +52,7 @@ def train(
         recipe.max_cells,
         recipe.jitter,
         recipe.seed,
+        unwrap(network).config.classes,
     )
     whole = not isinstance(network, PeftModel)
     if pretrained and whole:
@@ -96,7 +66,7 @@ def train(
         dataset=crops,
         steps=recipe.max_steps,
         loss=partial(_batch_loss, recipe=recipe),
-        save=_save,
+        save=save_averaged,
         collate=collate,
         label="masks",
         on_memory=f", or lower max_cells ({recipe.max_cells})",
@@ -109,23 +79,7 @@ def train(
     return averaged.mean
 
 
-def with_composed(images: Sequence[LabelledPixels], recipe: CentresRecipe) -> list[LabelledPixels]:
-    """The images, and of each so many copies as the recipe says with cells of all of them laid over its own."""
-    copies = [
-        lay_over(image, cells, images, recipe.seed + number * recipe.composed + copy_, recipe.overlaps)
-        for number, (image, cells) in enumerate(images)
-        for copy_ in range(recipe.composed)
-    ]
-    return [*images, *copies]
-
-
 def _batch_loss(model: Any, batch: dict[str, Tensor], recipe: CentresRecipe) -> Tensor:
     crops = batch["crops"].contiguous(memory_format=torch.channels_last)
-    outputs = model(crops, batch["cells"], batch["owners"])
+    outputs = model(crops, batch["cells"], batch["owners"], batch["kinds"])
     return training_loss({name: value.float() for name, value in outputs.items()}, batch, recipe)
-
-
-def _save(averaged: Averaged, folder: str) -> None:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in averaged.state_dict().items()}
-    save_file(tensors, Path(folder) / WEIGHTS)

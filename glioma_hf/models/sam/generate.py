@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
-from glioma_hf.models.base import Segmenter, check_image
+from glioma_hf.models.base import Pixels, Segmenter, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.sam.cell_model import CellModel
@@ -116,12 +116,12 @@ class SamSegmenter(Segmenter):
             return "model"
         return self.settings.prompts if self.model.config.centres_trained else "grid"
 
-    def segment(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`."""
         return Ranked(self.candidates(image, on_progress)).select(self.settings)
 
     @torch.inference_mode()
-    def candidates(self, image: np.ndarray, on_progress: OnProgress = ignore) -> Instances:
+    def candidates(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Every mask that passes the thresholds of `settings`, before they are compared with each other."""
         image = check_image(image)
         size = image.shape[:2]

@@ -13,15 +13,15 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from glioma_hf import InputError
-from glioma_hf.models.centres import pretrained
-from glioma_hf.models.centres.encoders import EfficientNetLite, SlowConv2d, new_encoder, pretrained_encoder
 from glioma_hf.models.centres.family import new_network, read_network, save
-from glioma_hf.models.centres.losses import dice_loss, heat_loss, mask_iou, pixel_loss
+from glioma_hf.models.centres.losses import dice_loss, heat_loss, mask_iou, pixel_loss, thinness
 from glioma_hf.models.centres.network import CentreNetwork, Windows, sample
-from glioma_hf.models.centres.phase_features import CHANNELS, PhaseFeatures
-from glioma_hf.models.centres.pretrained import PACKAGES, package_file
 from glioma_hf.models.centres.recipe import NetworkConfig
 from glioma_hf.models.centres.segment import CentreSegmenter
+from glioma_hf.models.vision import pretrained
+from glioma_hf.models.vision.encoders import EfficientNetLite, SlowConv2d, new_encoder, pretrained_encoder
+from glioma_hf.models.vision.phase_features import CHANNELS, PhaseFeatures
+from glioma_hf.models.vision.pretrained import PACKAGES, package_file
 from tests.models.centres.test_contract import TINY
 
 
@@ -73,16 +73,31 @@ def test_samples_are_those_of_grid_sample():
 def test_one_call_gives_what_training_needs_even_without_a_centre(network):
     crops = torch.randn(2, 1, 64, 96)
     cells, owners = torch.tensor([[5, 6], [40, 30]]), torch.tensor([0, 1])
-    outputs = network(crops, cells, owners)
+    outputs = network(crops, cells, owners, owners * 0)
     assert {name: tuple(value.shape) for name, value in outputs.items()} == {
-        "heat": (2, 32, 48),
+        "heat": (2, 1, 32, 48),
         "surface": (2, 2, 32, 48),
         "masks": (2, 13, 13),
         "quality": (2,),
     }
-    none = network(crops, cells[:0], owners[:0])
+    none = network(crops, cells[:0], owners[:0], owners[:0])
     none["masks"].sum().backward()  # processes that share a batch want a gradient of every parameter
     assert network.controller[0].weight.grad is not None
+
+
+def test_thin_masks_count_for_more():
+    masks = torch.zeros(3, 41, 41)
+    rows, columns = torch.meshgrid(torch.arange(41), torch.arange(41), indexing="ij")
+    masks[0] = (torch.hypot(rows - 20.0, columns - 20.0) <= 10).float()
+    masks[1, 19:22, 1:40] = 1  # outline 84 in steps, disc of area 117: 38.3 around
+    masks[2, 20, 1:40] = 1  # 80 against 22.1: 2.8, over the most
+    found = thinness(masks, 2.0)
+    ratio = found / found[0]
+    torch.testing.assert_close(ratio[1], torch.tensor(84 * np.pi / 4 / 38.34), rtol=0.06, atol=0)
+    assert ratio[2] == pytest.approx(2, rel=0.06)
+    assert found.mean() == pytest.approx(1)
+    assert (thinness(masks, 1.0) == 1).all()
+    assert len(thinness(masks[:0], 2.0)) == 0
 
 
 def test_what_is_frozen_stays_as_it_is_and_in_evaluation_mode():
@@ -172,7 +187,7 @@ def test_phase_features_of_a_part_are_those_of_the_whole(scale):
 
 def test_phase_features_know_cells_from_background(t98g_images):
     installed("deepsea")
-    from glioma_hf.models.centres.preprocess import halved, standardised, statistics_of
+    from glioma_hf.models.vision.preprocess import halved, standardised, statistics_of
 
     pixels, instances = t98g_images[0]
     features = PhaseFeatures(0.8).load()
@@ -240,7 +255,7 @@ def test_any_backbone_of_transformers_is_an_encoder(tmp_path):
     config = TINY.model_copy(update={"encoder": "someone/resnet", "backbone": RESNET})
     network = CentreNetwork(config).eval()
     assert network.encoder.channels == {4: 8, 8: 8, 16: 12, 32: 16}
-    assert network.maps(torch.zeros(1, 1, 64, 96)).heat.shape == (1, 32, 48)
+    assert network.maps(torch.zeros(1, 1, 64, 96)).heat.shape == (1, 1, 32, 48)
     save(CentreSegmenter(network), tmp_path, "imagenet")
     assert read_network(tmp_path).config == config
     for entries, says in (

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
 from typer.testing import CliRunner
 
+from glioma_hf import InputError
 from glioma_hf.models import load_segmenter
 from glioma_hf.models.centres.family import FAMILY, new_network
-from glioma_hf.models.centres.pretrain import app
-from glioma_hf.models.centres.train import with_composed
+from glioma_hf.models.centres.pretrain import a549_cells, app
 from glioma_hf.models.saved import ModelFolder
+from glioma_hf.models.vision.composed import with_composed
 from tests.models.centres.test_train_runs import SHORT
 from tests.models.contract import PAIR, SCENE
 
@@ -53,9 +58,33 @@ def test_a_base_that_was_trained_gives_its_thresholds_on(tmp_path):
 
 
 def test_composed_images_stand_beside_their_own():
-    recipe = SHORT.model_copy(update={"composed": 2})
-    images = with_composed([PAIR, PAIR], recipe)
+    images = with_composed([PAIR, PAIR], 2, SHORT.overlaps, SHORT.seed)
     assert len(images) == 6
     assert images[:2] == [PAIR, PAIR]
     assert all(len(cells) > len(PAIR[1]) for _, cells in images[2:])
     assert not (images[2][0] == images[3][0]).all()
+
+
+def test_real_images_are_labelled_by_deepsea(tmp_path):
+    with pytest.raises(InputError, match="no images lie in folders of that name there"):
+        a549_cells(tmp_path)
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    rows, columns = np.mgrid[:900, :1200]
+    image = np.full((900, 1200), 110, np.uint8)
+    for x, y in ((200, 200), (600, 300), (900, 500)):
+        far = np.hypot(rows - y, columns - x)
+        image[far < 66] = 60
+        image[(far >= 66) & (far < 78)] = 230
+    Image.fromarray(image).save(tmp_path / "train" / "images" / "img_1.tif")
+    if find_spec("deepsea") is None:
+        with pytest.raises(InputError, match=r"glioma_hf\[pretrained\]"):
+            a549_cells(tmp_path)
+        pytest.skip("the package deepsea isn't installed")
+    ((small, cells),) = a549_cells(tmp_path)
+    assert small.shape == (276, 400)
+    assert len(cells) == 3
+    assert cells.scores is None
+    middles = {(round(x + w / 2), round(y + h / 2)) for x, y, w, h in cells.boxes}
+    assert all(
+        any(abs(x - a) < 6 and abs(y - b) < 6 for a, b in middles) for x, y in ((67, 67), (200, 100), (300, 167))
+    )

@@ -25,9 +25,9 @@ class Painter(CentreNetwork):
 
     def maps(self, crops):
         bright = torch.nn.functional.max_pool2d(crops, 2)[:, 0]
-        return Maps([bright[:, None]], torch.where(bright > 3, 4.0, -9.0), bright[:, None], bright[:, None])
+        return Maps([bright[:, None]], torch.where(bright > 3, 4.0, -9.0)[:, None], bright[:, None], bright[:, None])
 
-    def ask(self, levels, cells, owners):
+    def ask(self, levels, cells, owners, kinds):
         return torch.zeros(len(cells), 1), torch.full((len(cells),), 5.0)
 
     def draw(self, features, weights, cells, owners):
@@ -80,24 +80,24 @@ def test_scores_are_heat_times_iou_times_the_masks_mean_chance():
 def test_peaks_at_a_seam_are_answered_on_both_sides_and_others_once():
     tiles, sides = fitted_tiles((600, 384), 384, 192, 32)
     assert ([tile.top for tile in tiles], sides) == ([0, 160, 320], (352, 384))
-    heat = torch.zeros(192, 192)
+    heat = torch.zeros(2, 192, 192)
     seam = int(tiles[0].own[2])
-    heat[seam // 2, 50] = heat[10, 20] = 0.5
-    assert _peaks(heat, 0.1, tiles[0]).tolist() == [[20, 10], [50, seam // 2]]
-    below = torch.zeros(192, 192)
-    below[(seam - tiles[1].top) // 2, 50] = 0.5
-    assert _peaks(below, 0.1, tiles[1]).tolist() == [[50, (seam - tiles[1].top) // 2]]
+    heat[0, seam // 2, 50] = heat[1, 10, 20] = 0.5
+    assert _peaks(heat, 0.1, tiles[0]).tolist() == [[0, 50, seam // 2], [1, 20, 10]]
+    below = torch.zeros(2, 192, 192)
+    below[1, (seam - tiles[1].top) // 2, 50] = 0.5
+    assert _peaks(below, 0.1, tiles[1]).tolist() == [[1, 50, (seam - tiles[1].top) // 2]]
     assert _peaks(heat, 0.6, tiles[0]).tolist() == []
 
 
 def test_a_heat_map_that_is_flat_asks_for_no_more_than_its_hottest_cells():
     (tile,), _ = fitted_tiles((384, 384), 384, 192, 32)
-    heat = torch.full((192, 192), 0.5)
+    heat = torch.full((1, 192, 192), 0.5)
     assert len(_peaks(heat, 0.1, tile)) == MOST_CENTRES
-    heat[7, 100] = heat[150, 3] = 0.9
+    heat[0, 7, 100] = heat[0, 150, 3] = 0.9
     cells = _peaks(heat, 0.1, tile).tolist()
-    assert [100, 7] in cells
-    assert [3, 150] in cells
+    assert [0, 100, 7] in cells
+    assert [0, 3, 150] in cells
 
 
 @pytest.mark.parametrize("value", [1e30, -1e30])
@@ -156,7 +156,7 @@ def segmented(image: np.ndarray) -> Instances:
 
 
 def test_a_mapped_image_is_read_window_by_window(tmp_path, monkeypatch):
-    from glioma_hf.models.centres import preprocess
+    from glioma_hf.models.vision import preprocess
 
     image, centres = spots((1500, 1650), 104)
     np.save(tmp_path / "image.npy", image)

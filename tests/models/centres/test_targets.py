@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from glioma_hf import InputError, Instances
 from glioma_hf.models.centres import targets
 from glioma_hf.models.centres.crops import Crops, collate
-from glioma_hf.models.centres.preprocess import halved, standardised, statistics_of
-from glioma_hf.models.centres.recipe import Augmentation
+from glioma_hf.models.vision.config import Augmentation
+from glioma_hf.models.vision.preprocess import halved, standardised, statistics_of
 from tests.strategies import square
 
 PLAIN = Augmentation(near_cell=1, scale=(1, 1), aspect=0, gamma=0, gain=0, offset=0, illuminated=0, noisy=0, blurred=0)
@@ -76,7 +76,7 @@ def test_overlaps_are_kept_in_crops_and_lie_on_the_pixels_they_are_of():
         assert len(item["cells"]) == 2
         small = torch.nn.functional.avg_pool2d(item["crops"], 2)[0]
         for (x, y), mask, inside in zip(item["cells"].tolist(), item["masks"], item["inside"], strict=True):
-            assert item["heat"][y, x] == 1
+            assert item["heat"][0, y, x] == 1
             assert mask[40, 40] == 1  # the window's middle is the centre
             assert ((mask > 0) <= (inside > 0)).all()
             rows, columns = np.nonzero(mask.numpy() > 0.99)
@@ -125,7 +125,7 @@ def test_an_image_is_seen_alike_in_any_numbers():
 
 
 def test_of_a_large_image_only_windows_are_read_for_its_statistics(monkeypatch):
-    from glioma_hf.models.centres import preprocess
+    from glioma_hf.models.vision import preprocess
 
     grey = np.random.default_rng(0).normal(120, 10, (900, 1100)).astype(np.float32)
     whole = statistics_of(grey)

@@ -16,8 +16,9 @@ from glioma_hf.models.base import Run
 from glioma_hf.models.centres import train as training
 from glioma_hf.models.centres.family import new_network
 from glioma_hf.models.centres.recipe import CentresRecipe
-from glioma_hf.models.centres.train import Averaged, train
+from glioma_hf.models.centres.train import train
 from glioma_hf.models.checkpoints import last_checkpoint
+from glioma_hf.models.vision.averaged import Averaged
 from glioma_hf.progress import Progress
 from tests.conftest import run_in_two_processes
 from tests.models.centres.test_contract import TINY

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glioma_hf.errors import InputError
-from glioma_hf.models.centres.pretrained import load_package
-from glioma_hf.models.centres.recipe import NetworkConfig
 from glioma_hf.models.checked import check_base_config
+from glioma_hf.models.vision.config import TrunkConfig
+from glioma_hf.models.vision.pretrained import load_package
+
+AnyTrunk = TypeVar("AnyTrunk", bound=TrunkConfig)
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class Backbone(nn.Module):
         """Backbones have no blocks in common: all of one is trained."""
 
 
-def new_encoder(config: NetworkConfig) -> EfficientNetLite | Backbone:
+def new_encoder(config: TrunkConfig) -> EfficientNetLite | Backbone:
     """An encoder with start values. Raises `InputError` for a backbone whose config can't be used."""
     if config.encoder in VARIANTS:
         return EfficientNetLite(config.encoder)
@@ -189,7 +191,7 @@ def new_encoder(config: NetworkConfig) -> EfficientNetLite | Backbone:
         raise InputError(f"{where} can't be built ({_reason(error)}); give another one") from None
 
 
-def pretrained_encoder(config: NetworkConfig) -> tuple[NetworkConfig, EfficientNetLite | Backbone]:
+def pretrained_encoder(config: AnyTrunk) -> tuple[AnyTrunk, EfficientNetLite | Backbone]:
     """An encoder with the weights that it is published with, and the config with what is now known of it.
 
     Raises `InputError` where its package isn't installed, its file is another one, or the Hub has no such backbone.

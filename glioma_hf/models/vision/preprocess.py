@@ -1,20 +1,35 @@
 """From any microscope image to what the network sees, the same in training and prediction: grey, half as large.
 
-An image may be a memory-mapped array; it is read window by window, and only its statistics are of the whole.
+An image may be memory-mapped or opened; it is read window by window, and only its statistics are of the whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
-from glioma_hf.models.centres.recipe import SHRINK
+from glioma_hf.instances import check_size
+from glioma_hf.models.vision.config import SHRINK
 
 LEAST_SPREAD = 0.02  # of the brightest pixel: what is flatter than that is empty, and noise isn't raised to signal
 READ_WHOLE = 2**24  # pixels; of larger images the statistics are those of windows all over it
 WINDOWS, WINDOW = 12, 512  # windows along each side, and their side in pixels
+
+
+class Windows(Protocol):
+    """An image of which windows are read: an array, or what stands for one too large to hold."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (H, W, channels)."""
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> np.ndarray:
+        """The pixels in rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class Statistics:
     spread: float
 
 
-def statistics_of(image: np.ndarray) -> Statistics:
+def statistics_of(image: Windows) -> Statistics:
     """Of an image (H, W) or (H, W, channels); of one over 16 megapixels from 144 windows of it."""
     values = np.concatenate([halved(part).ravel() for part in _parts(image)])
     white = float(values.max(initial=0.0)) or 1.0
@@ -51,6 +66,15 @@ def grey_of(image: np.ndarray) -> np.ndarray:
     return grey[..., :3].mean(2) if grey.ndim == 3 else grey
 
 
+def resized(image: np.ndarray, scale: float) -> np.ndarray:
+    """The grey image at another scale."""
+    grey = grey_of(image)
+    height, width = (max(1, round(length * scale)) for length in grey.shape)
+    check_size((height, width))
+    resized = F.interpolate(torch.from_numpy(grey)[None, None], (height, width), mode="bilinear", antialias=scale < 1)
+    return resized[0, 0].numpy()
+
+
 def shrunk(values: np.ndarray, factor: int) -> np.ndarray:
     """Means of squares of `factor` x `factor`: float32."""
     height, width = values.shape
@@ -58,10 +82,10 @@ def shrunk(values: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(squares.mean((1, 3), dtype=np.float32))
 
 
-def _parts(image: np.ndarray) -> Iterator[np.ndarray]:
+def _parts(image: Windows) -> Iterator[np.ndarray]:
     height, width = image.shape[:2]
     if height * width <= READ_WHOLE:
-        yield image
+        yield image[:, :]
         return
     for top in np.linspace(0, max(0, height - WINDOW), WINDOWS).astype(int) // SHRINK * SHRINK:
         for left in np.linspace(0, max(0, width - WINDOW), WINDOWS).astype(int) // SHRINK * SHRINK:

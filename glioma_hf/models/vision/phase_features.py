@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glioma_hf.models.centres.pretrained import load_package
+from glioma_hf.models.vision.pretrained import load_package
 
 PACKAGE = "deepsea"
 GAIN, SHIFT = 0.16, -0.08  # from an image in standard deviations about its median to what the network is used to
@@ -51,6 +51,23 @@ class PhaseFeatures(nn.Module):
     def forward(self, grey: Tensor) -> dict[int, Tensor]:
         """(B, 1, H, W) in standard deviations about the median -> by stride s (B, CHANNELS[s], H / s, W / s)."""
         height, width = grey.shape[-2:]
+        (full_height, full_width), fine, middle, coarse = self._seen(grey)
+        at_2, at_4 = ((full_height // stride, full_width // stride) for stride in (2, 4))
+        found = {2: [_resized(part, at_2) for part in (fine, self.out(fine), middle)], 4: [_resized(coarse, at_4)]}
+        return {
+            stride: torch.cat(parts, 1)[..., : height // stride, : width // stride] for stride, parts in found.items()
+        }
+
+    @torch.no_grad()
+    def cells(self, grey: Tensor) -> Tensor:
+        """Logits of what DeepSea itself says, cell or not and edge or not, of (B, 1, H, W): (B, 2, H, W)."""
+        size, fine, _, _ = self._seen(grey)
+        said = self.out(fine)
+        return _resized(said[:, 1::2] - said[:, ::2], size)[..., : grey.shape[-2], : grey.shape[-1]]
+
+    def _seen(self, grey: Tensor) -> tuple[tuple[int, int], Tensor, Tensor, Tensor]:
+        """The size to which the input is filled up, and the maps of its finest, middle and coarsest scale."""
+        height, width = grey.shape[-2:]
         # Filled up so that it is shrunk by the same factor whatever its size: tiles then agree on what they share.
         wide = F.pad(grey, (0, -width % self.unit, 0, -height % self.unit)) * GAIN + SHIFT
         full_height, full_width = wide.shape[-2:]
@@ -63,11 +80,7 @@ class PhaseFeatures(nn.Module):
         coarse = self.blocks["res3"](F.max_pool2d(middle, 2))
         middle = self.blocks["res4"](torch.cat([middle, _doubled(coarse)], 1))
         fine = self.blocks["res5"](torch.cat([fine, _doubled(middle)], 1))
-        at_2, at_4 = ((full_height // stride, full_width // stride) for stride in (2, 4))
-        found = {2: [_resized(part, at_2) for part in (fine, self.out(fine), middle)], 4: [_resized(coarse, at_4)]}
-        return {
-            stride: torch.cat(parts, 1)[..., : height // stride, : width // stride] for stride, parts in found.items()
-        }
+        return (full_height, full_width), fine, middle, coarse
 
     def load(self) -> PhaseFeatures:
         """With DeepSea's weights. Raises `InputError` where its package isn't installed or holds others."""

@@ -1,0 +1,71 @@
+"""Flows of label maps and label maps of flows, by the package `cellpose` (Stringer et al., 2021), which is an extra.
+
+A flow is a unit vector, (y, x), that leads from a pixel towards its cell's middle; networks learn `GAIN` times it.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from glioma_hf.extras import missing_libraries_named
+
+GAIN = 5.0  # flows as networks say them, in unit vectors: what `cellpose` expects
+
+
+def flows_of(labels: np.ndarray) -> np.ndarray:
+    """Flows of a label map, integers (H, W), 0 the background: float32 (2, H, W), y before x; 0 outside cells.
+
+    Raises `InputError` where `cellpose` isn't installed, as all here.
+    """
+    if not labels.any():
+        return np.zeros((2, *labels.shape), np.float32)
+    numbered = np.unique(labels, return_inverse=True)[1].reshape(labels.shape) + (labels.min() > 0)
+    flows: np.ndarray = _cellpose().dynamics.masks_to_flows(numbered)
+    return flows.astype(np.float32)
+
+
+def labels_of(flows: np.ndarray, logits: np.ndarray, threshold: float, steps: int) -> np.ndarray:
+    """The label map that pixels make which flow together: integers (H, W), 0 the background.
+
+    Args:
+        flows: float32 (2, H, W), `GAIN` times unit vectors.
+        logits: float32 (H, W), of being a cell's.
+        threshold: of them, from which a pixel flows.
+        steps: pixels that a pixel may go.
+    """
+    cellpose = _cellpose()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse invariant checks")
+        labels = cellpose.dynamics.compute_masks(
+            flows, logits, niter=steps, cellprob_threshold=threshold, flow_threshold=0.0
+        )
+    filled: np.ndarray = cellpose.utils.fill_holes_and_remove_small_masks(labels, min_size=-1)
+    return filled
+
+
+def flow_errors(labels: np.ndarray, flows: np.ndarray) -> np.ndarray:
+    """By how much a network's flows differ from those of the label map that they made: mean squares, a label each."""
+    if not labels.any():
+        return np.zeros(0)
+    errors: np.ndarray = _cellpose().metrics.flow_error(labels.astype(np.int64), flows, torch.device("cpu"))[0]
+    return errors
+
+
+def check_installed() -> None:
+    """Raise `InputError` with the command that brings `cellpose` where it isn't installed."""
+    _cellpose()
+
+
+def _cellpose() -> Any:
+    with missing_libraries_named():
+        import cellpose
+        import cellpose.dynamics
+        import cellpose.metrics
+        import cellpose.utils
+    logging.getLogger("cellpose.dynamics").setLevel(logging.ERROR)  # no cell is no cause for a warning
+    return cellpose

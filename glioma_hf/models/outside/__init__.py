@@ -1,0 +1,1 @@
+"""Networks of others, taken as they were published: a file each."""

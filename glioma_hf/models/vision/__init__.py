@@ -1,0 +1,1 @@
+"""What families that learn from a few images share: what a network sees, its encoder and decoder, crops' pixels."""
