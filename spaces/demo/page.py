@@ -12,6 +12,7 @@ import segment
 import teach
 from limits import MAX_UPLOAD, Doorman, Page
 from offices import place
+from smaller import Smaller
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount
@@ -98,7 +99,11 @@ def serve(**options: Any) -> Any:
             css=CSS + (WEB / "viewer.css").read_text(encoding="utf-8"),
             max_file_size=MAX_UPLOAD,
             app_kwargs={
-                "middleware": [Middleware(GZipMiddleware, minimum_size=2048), Middleware(Doorman, place=place())],
+                "middleware": [
+                    Middleware(Smaller),
+                    Middleware(GZipMiddleware, minimum_size=2048),
+                    Middleware(Doorman, place=place()),
+                ],
                 "routes": [Mount(f"/{ADDRESS}", StaticFiles(directory=WEB))],
             },
             **options,

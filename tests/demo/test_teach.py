@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from glioma_hf.data.exports import write_rois
-from glioma_hf.models import load_segmenter
+from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.demo.conftest import (
     choose_tab,
@@ -76,7 +76,9 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     with zipfile.ZipFile(tmp_path / "adapter.zip") as packed:
         packed.extractall(tmp_path / "adapter")
     assert load_segmenter(tmp_path / "adapter")
-    assert json.loads((tmp_path / "adapter" / "recipe.json").read_text())["epochs"] == 5
+    family = get_family(json.loads((tmp_path / "adapter" / "model.json").read_text())["family"])
+    recipe = family.read_recipe().for_steps(10).model_dump(mode="json")
+    assert json.loads((tmp_path / "adapter" / "recipe.json").read_text()) == recipe
     # The same visitor's Segment uses it; another visitor's doesn't.
     results = {}
     other = visit()
