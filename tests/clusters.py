@@ -17,7 +17,9 @@ from tests.conftest import ROOT, free_port
 def two_dask_workers(folder: Path, preload: Path | None = None) -> Iterator[tuple[str, list[int]]]:
     """Two workers of one thread each, without nannies, as processes; ended afterwards."""
     address = f"tcp://127.0.0.1:{free_port()}"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    # A worker that is gone without a word is given up after a minute, not after five.
+    patience = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "60s"}
+    environment = {**os.environ, **patience, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     common: dict[str, Any] = {
         "env": environment,
         "cwd": folder,

@@ -199,7 +199,11 @@ def read_table(name: str | Path) -> Table:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{name}: can't be read ({error.strerror}); give a YAML file") from None
-    content = _parsed(data, str(name))
+    return table_of(_parsed(data, str(name)), str(name))
+
+
+def table_of(content: Any, name: str) -> Table:
+    """A table from its entries. Raises `InputError` that begins with `name` and tells the entry that is wrong."""
     try:
         return Table.model_validate(content)
     except ValidationError as error:

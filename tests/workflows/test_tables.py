@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tifffile
 import yaml
 
 from glioma_hf import InputError
@@ -22,9 +23,12 @@ from glioma_hf.benchmark.table import Table
 from glioma_hf.errors import NotWritten
 from glioma_hf.executor import Workers
 from glioma_hf.progress import to_lines
+from glioma_hf.workflows.prediction import predict
 from glioma_hf.workflows.tables.run import benchmark
 from tests.cli.test_cli import refused, run
 from tests.clusters import two_dask_workers
+from tests.models.contract import SCENE
+from tests.models.dummy import DummySegmenter
 
 pytestmark = pytest.mark.usefixtures("dummy")
 
@@ -184,8 +188,6 @@ def test_a_failed_cell_is_told_and_kept_and_the_rest_goes_on(folder, tmp_path):
 
 
 def test_a_model_that_breaks_is_a_failed_cell_and_a_full_disk_ends_the_table(folder, tmp_path, monkeypatch):
-    from tests.models.dummy import DummySegmenter
-
     def breaks(self, image, on_progress=None):
         raise RuntimeError("shapes differ")
 
@@ -284,8 +286,19 @@ def test_processes_and_a_cluster_that_loses_a_worker_give_the_same(folder, tmp_p
         shared = benchmark(
             asked(folder), tmp_path / "shared", workers=Workers(scheduler=address), on_progress=to_lines(lose)
         )
+        images = tmp_path / "images"
+        images.mkdir()
+        for number in range(3):
+            tifffile.imwrite(images / f"{number}.tif", SCENE.image[number:])
+        cluster = Workers(scheduler=address)  # by the worker that is left
+        found = [
+            predict(images, tmp_path / name, DummySegmenter(1.0), workers=w)
+            for name, w in (("a", None), ("b", cluster))
+        ]
     assert lost.is_set()
     assert scores_of(shared) == scores_of(alone)
+    assert found[0] == found[1]
+    assert (tmp_path / "a" / "2.json").read_bytes() == (tmp_path / "b" / "2.json").read_bytes()
 
 
 def test_the_table_itself_is_quick(folder, tmp_path):
@@ -297,6 +310,12 @@ def test_the_table_itself_is_quick(folder, tmp_path):
     made = benchmark(asked(folder, panels=0), tmp_path / "out")
     assert made.done_before == 3
     assert time.perf_counter() - started < max(first, 2)
+
+
+def test_an_annotator_called_as_a_model_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match=r"^the table: two models are called 'as it is'; name them apart$"):
+        benchmark(asked(folder), tmp_path / "out", annotators={"as it is": "a.json"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_place_that_holds_something_else_is_refused(folder, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glioma_hf import __version__
-from glioma_hf.benchmark.table import EACH, Cell, ModelEntry, Scored, Table
+from glioma_hf.benchmark.table import EACH, Cell, ModelEntry, Scored, Table, table_of
 from glioma_hf.data.prepared import PROVENANCE
 from glioma_hf.data.splits import find_split, has_split
 from glioma_hf.errors import InputError
@@ -166,21 +166,19 @@ def predictions_of(cell: Cell, split: str) -> Path:
 
 
 def merged(table: Table, data: dict[str, str], predictions: dict[str, str], annotators: dict[str, str]) -> Table:
-    """The table with the command line's data sets, predictions and annotators added, or in place of its own."""
+    """The table with the command line's data sets, predictions and annotators added, or in place of its own.
+
+    Raises `InputError` where a model is called as an annotator.
+    """
     score = [scored.model_copy(update={"annotators": scored.annotators | annotators}) for scored in table.score]
     added = [ModelEntry(name=name, predictions=place) for name, place in predictions.items()]
     models = [model for model in table.models if model.name not in predictions] + added
-    try:
-        return Table.model_validate(
-            table.model_dump(exclude_unset=True)
-            | {
-                "data": table.data | data,
-                "score": [scored.model_dump(exclude_unset=True) for scored in score],
-                "models": [model.model_dump(exclude_unset=True) for model in models],
-            }
-        )
-    except ValueError as error:
-        raise InputError(" ".join(str(error).split())[:300]) from None
+    content = table.model_dump(exclude_unset=True) | {
+        "data": table.data | data,
+        "score": [scored.model_dump(exclude_unset=True) for scored in score],
+        "models": [model.model_dump(exclude_unset=True) for model in models],
+    }
+    return table_of(content, "the table")
 
 
 def loaded(entry: ModelEntry) -> Any:
