@@ -125,7 +125,7 @@ import sys
 from pathlib import Path
 import torch
 from glioma_hf.data import opened
-from glioma_hf.models.centres import preprocess
+from glioma_hf.models.vision import preprocess
 from glioma_hf.workflows import outputs
 from glioma_hf.workflows.prediction import predict
 from tests.workflows.test_large_images import segmenter
