@@ -316,7 +316,8 @@ class _Buffer(io.RawIOBase):
         return self._at
 
     def readinto(self, target: Any) -> int:
-        piece = self._data[self._at : self._at + len(target)]
-        target[: len(piece)] = piece
+        room = memoryview(target).cast("B")  # some versions of tifffile give arrays of larger items
+        piece = self._data[self._at : self._at + len(room)]
+        room[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
