@@ -16,10 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from glioma_hf.data.splits import load_images
-from glioma_hf.draw import overlay
 from glioma_hf.metrics.image_score import scored_objects
 from glioma_hf.metrics.matching import Counts, count
 from glioma_hf.models import load_segmenter
@@ -127,25 +124,12 @@ def draw(curve: dict[int, list[dict[str, float]]]) -> None:
     figure.savefig(FIGURES / "adaptation.png", dpi=150)
 
 
-def picture(data: Path, work: Path) -> None:
-    """The same part of the first test image by the base and by the adapter of one image, beside each other."""
-    first = load_images(data, "test", numbers=[1])[0]
-    part = (250, 250, 850, 750)  # left, top, right, bottom
-    both = Image.new("RGB", (2 * (part[2] - part[0]) + 12, part[3] - part[1]), "white")
-    ways = (load_segmenter(thresholds=work / "base_centres.thresholds.json"), load_segmenter(adapter=work / "one_01"))
-    for place, segmenter in enumerate(ways):
-        shown = overlay(first.pixels, segmenter.segment(first.pixels), first.instances).crop(part)
-        both.paste(shown, (place * (shown.width + 12), 0))
-    both.save(FIGURES / "t98g_before_after.png")
-
-
 def main() -> None:
     """Do the runs that are asked for and not there yet, then report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--recipe", default="quick")
-    parser.add_argument("--picture", action="store_true", help="draw the picture of the README as well")
     parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -156,8 +140,6 @@ def main() -> None:
             kept.write_text(json.dumps(result, indent=2))
             print(name, result, flush=True)
     report(given.work)
-    if given.picture:
-        picture(given.data, given.work)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from peft import PeftModel
 from torch.nn import functional as F
 from transformers import set_seed
 
-from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.models.adapters import ADAPTER_FILES
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
@@ -24,9 +22,10 @@ from glioma_hf.models.centres.tune import tune
 from glioma_hf.models.device import best_device
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.models.vision import network_files
-from glioma_hf.models.vision.encoders import VARIANTS, pretrained_encoder
+from glioma_hf.models.vision.classes import classes_in
+from glioma_hf.models.vision.encoders import stands_on
 from glioma_hf.models.vision.network_files import CONFIG, WEIGHTS
-from glioma_hf.models.vision.pretrained import PACKAGES
+from glioma_hf.models.vision.trunk import pretrained_trunk
 
 SHIPPED = Path(__file__).parent / "weights"  # a folder for each trained model that comes with the package
 COMES_ALONG = ("general", "glioblastoma")  # of those folders, the default first
@@ -43,11 +42,7 @@ def new_network(base: str, config: NetworkConfig | None = None, seed: int = 0) -
     if base == RANDOM:
         return CentreNetwork(config or NetworkConfig(encoder="tiny", frozen_features=None))
     if base == IMAGENET:
-        known, encoder = pretrained_encoder(config or NetworkConfig())
-        network = CentreNetwork(known, encoder)
-        if network.frozen is not None:
-            network.frozen.load()
-        return network
+        return pretrained_trunk(CentreNetwork, config or NetworkConfig())
     network = trained_network(base)
     if config is not None and config != network.config:
         differing = [
@@ -69,13 +64,7 @@ def with_types(network: CentreNetwork, images: Sequence[LabelledPixels], adapter
         raise InputError(
             "an adapter is put on a model that tells types apart already; train one whole with types first"
         )
-    present = np.unique(np.concatenate([instances.categories for _, instances in images])).tolist()
-    if len(present) < 2:
-        raise InputError(
-            f"the training images have objects of one category alone ({CATEGORIES[present[0]]}); leave types out of "
-            "the recipe, or train with --task all"
-        )
-    classes = tuple(CATEGORIES[category] for category in present)
+    classes = classes_in(images)
     typed = CentreNetwork(network.config.model_copy(update={"classes": classes}))
     known, tensors = network.state_dict(), typed.state_dict()
     for name, value in tensors.items():
@@ -169,11 +158,7 @@ def summary(base: str, recipe: CentresRecipe) -> str:
         )
     if base == RANDOM:
         return f"{text} Nothing in it was trained before."
-    variant = VARIANTS.get(config.encoder)
-    stands_on = [PACKAGES[variant.package].licence if variant and variant.package else f"the backbone {config.encoder}"]
-    if config.frozen_features:
-        stands_on.append(PACKAGES[config.frozen_features].licence)
-    return f"{text} Its weights contain or began as those of: {'; '.join(stands_on)}."
+    return f"{text} Its weights contain or began as those of: {stands_on(config)}."
 
 
 def _config_of(base: str, recipe: CentresRecipe) -> NetworkConfig:

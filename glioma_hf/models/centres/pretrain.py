@@ -19,7 +19,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from safetensors.torch import save_file
 
 from glioma_hf.data.images import SUFFIXES, read_image
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
@@ -29,7 +28,7 @@ from glioma_hf.models.base import LabelledPixels, Run
 from glioma_hf.models.centres.family import FAMILY, IMAGENET
 from glioma_hf.models.centres.segment import CentreSegmenter
 from glioma_hf.models.saved import ModelFolder, TrainingScores
-from glioma_hf.models.vision.network_files import WEIGHTS
+from glioma_hf.models.vision.network_files import save_tensors
 from glioma_hf.models.vision.phase_cells import deepsea
 from glioma_hf.models.vision.preprocess import grey_of, shrunk
 from glioma_hf.progress import Progress, to_lines
@@ -138,8 +137,7 @@ def make(
     ModelFolder(out / "model").write(FAMILY, segmenter, called or base, recipe, scores)
     assert isinstance(segmenter, CentreSegmenter)
     if segmenter.adapted is None:
-        save_file(halves(segmenter), out / "model" / WEIGHTS)
-        (out / "model" / WEIGHTS).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone
+        save_tensors(halves(segmenter), out / "model")
     typer.echo(f"{out / 'model'}: AP50 {ap:.3f} on {len(held_out)} images that were held out")
     return ap
 
@@ -149,10 +147,7 @@ def halves(segmenter: CentreSegmenter) -> dict[str, torch.Tensor]:
 
     What batch norms multiply by and add stays as it is: it is little, and statistics may be too large for halves.
     """
-    return {
-        name: value.half().contiguous() if value.ndim > 1 else value.contiguous()
-        for name, value in segmenter.network.state_dict().items()
-    }
+    return {name: value.half() if value.ndim > 1 else value for name, value in segmenter.network.state_dict().items()}
 
 
 def _images(folder: Path) -> tuple[list[LabelledPixels], list[LabelledPixels]]:

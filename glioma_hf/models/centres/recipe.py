@@ -7,11 +7,12 @@ validation images.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from glioma_hf.models.base import TrainerRecipe
+from glioma_hf.models.vision.classes import ClassesConfig
 from glioma_hf.models.vision.config import COARSEST, Augmentation, TrunkConfig, Width
 from glioma_hf.synthetic.compose import OverlapConfig
 
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class NetworkConfig(TrunkConfig):
+class NetworkConfig(ClassesConfig, TrunkConfig):
     """How the network is built; kept as `config.json` beside its weights."""
 
-    classes: tuple[Literal["cell", "cell_a", "cell_b", "soma", "nucleus"], ...] = ()  # told apart; none: all are one
     features: int = Field(8, ge=1, le=64)  # maps that masks are drawn from
     hidden: int = Field(8, ge=1, le=64)  # channels inside a centre's own mask network
     controller: Width = 128  # channels of what writes that network
@@ -33,11 +33,6 @@ class NetworkConfig(TrunkConfig):
     def to_dict(self) -> dict[str, Any]:
         """As `peft` asks a model's config for itself."""
         return self.model_dump()
-
-    @property
-    def maps(self) -> int:
-        """Heat maps of centres: one a class."""
-        return max(1, len(self.classes))
 
     @property
     def window(self) -> int:

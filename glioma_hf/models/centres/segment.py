@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.opened import OpenedImage
 from glioma_hf.instances import Instances
-from glioma_hf.models.base import Pixels, Segmenter, check_image
+from glioma_hf.models.base import Pixels, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
@@ -28,6 +28,7 @@ from glioma_hf.models.tiles import Tile, fitted_tiles
 from glioma_hf.models.vision.config import COARSEST, SHRINK, STRIDE
 from glioma_hf.models.vision.preprocess import Statistics, Windows, resized, standardised, statistics_of
 from glioma_hf.models.vision.resized import ResizedWindows
+from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
@@ -57,7 +58,7 @@ class CentreSettings(SelectionSettings):
         return self.score_thresh
 
 
-class CentreSegmenter(Segmenter):
+class CentreSegmenter(ScaledSegmenter):
     """A `Segmenter` around a `CentreNetwork`, with or without an adapter.
 
     Example:
@@ -75,24 +76,6 @@ class CentreSegmenter(Segmenter):
         self.fast = has_fast_bfloat16(self.device)
         if self.device.type == "cpu":
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @property
-    def score_threshold(self) -> float:
-        """The score from which a mask is kept."""
-        return self.settings.score_thresh
-
-    def with_score_threshold(self, threshold: float) -> CentreSegmenter:
-        """The same model with another threshold of the score."""
-        return self.with_settings(score_thresh=threshold)
-
-    def for_diameter(self, diameter: float) -> CentreSegmenter:
-        """The same model for images whose cells are about `diameter` pixels across."""
-        factor = diameter / self.settings.cell_diameter
-        return self.with_settings(
-            scale=self.settings.scale / factor,
-            min_area=round(self.settings.min_area * factor**2),
-            cell_diameter=diameter,
-        )
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +15,7 @@ from glioma_hf.models.centres.crops import Crops, collate
 from glioma_hf.models.centres.losses import training_loss
 from glioma_hf.models.centres.network import CentreNetwork
 from glioma_hf.models.centres.recipe import CentresRecipe
-from glioma_hf.models.device import best_device
-from glioma_hf.models.training import Trainable, fit
-from glioma_hf.models.vision.averaged import Averaged, save_averaged
+from glioma_hf.models.vision.averaged import fit_averaged
 from glioma_hf.models.vision.composed import with_composed
 
 
@@ -58,25 +54,19 @@ def train(
     if pretrained and whole:
         unwrap(network).encoder.freeze(recipe.frozen_blocks)
     rate = recipe.encoder_rate if pretrained and whole else 1.0
-    averaged = Averaged(network, recipe.average).to(best_device())
-    averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    validate = run.validate
-    trainable = Trainable(
-        model=averaged,
-        dataset=crops,
-        steps=recipe.max_steps,
-        loss=partial(_batch_loss, recipe=recipe),
-        save=save_averaged,
-        collate=collate,
-        label="masks",
-        on_memory=f", or lower max_cells ({recipe.max_cells})",
-        rate_of=lambda name: rate if ".encoder." in name else 1.0,
-        after_step=averaged.update,
+    return fit_averaged(
+        network,
+        crops,
+        recipe,
+        run,
+        recipe.max_steps,
+        _batch_loss,
+        collate,
+        "masks",
+        f", or lower max_cells ({recipe.max_cells})",
+        rate,
+        predicts,
     )
-    if validate is not None:
-        run = replace(run, validate=lambda model: validate(predicts(model.mean)))
-    fit(trainable, recipe, run)
-    return averaged.mean
 
 
 def _batch_loss(model: Any, batch: dict[str, Tensor], recipe: CentresRecipe) -> Tensor:

@@ -6,11 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import set_seed
 
-from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.models.base import Family, LabelledPixels, Run, Segmenter, typical_diameter
 from glioma_hf.models.device import best_device
@@ -22,9 +20,10 @@ from glioma_hf.models.flows.train import train
 from glioma_hf.models.flows.tune import tune
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.models.vision import network_files
-from glioma_hf.models.vision.encoders import VARIANTS, pretrained_encoder
+from glioma_hf.models.vision.classes import classes_in
+from glioma_hf.models.vision.encoders import stands_on
 from glioma_hf.models.vision.network_files import CONFIG, WEIGHTS
-from glioma_hf.models.vision.pretrained import PACKAGES
+from glioma_hf.models.vision.trunk import pretrained_trunk
 
 IMAGENET, RANDOM = "imagenet", "random"  # bases that have seen no cell: a published encoder, or start values alone
 MEDIARFORMER = "mediarformer"  # the base of what `mediar` made of a checkpoint of its authors
@@ -44,11 +43,7 @@ def new_network(base: str, config: LightConfig | MediarConfig | None = None, see
     if base == IMAGENET:
         if isinstance(config, MediarConfig):
             return MediarNetwork(config, pretrained_mit(config.encoder))
-        known, encoder = pretrained_encoder(config or LightConfig())
-        network = FlowNetwork(known, encoder)
-        if network.frozen is not None:
-            network.frozen.load()
-        return network
+        return pretrained_trunk(FlowNetwork, config or LightConfig())
     trained = read_network(folder_of(base))
     if config is not None and config != trained.config:
         differing = [name for name, value in config if value != getattr(trained.config, name, None)]
@@ -67,13 +62,7 @@ def with_types(network: Network, images: Sequence[LabelledPixels]) -> Network:
     """
     if network.config.classes:
         return network
-    present = np.unique(np.concatenate([instances.categories for _, instances in images])).tolist()
-    if len(present) < 2:
-        raise InputError(
-            f"the training images have objects of one category alone ({CATEGORIES[present[0]]}); leave types out of "
-            "the recipe, or train with --task all"
-        )
-    classes = tuple(CATEGORIES[category] for category in present)
+    classes = classes_in(images)
     typed = _built(network.config.model_copy(update={"classes": classes}))
     known, tensors = network.state_dict(), typed.state_dict()
     for name, old in known.items():
@@ -145,11 +134,7 @@ def summary(base: str, recipe: FlowsRecipe) -> str:
         return f"{text} Nothing in it was trained before."
     if isinstance(config, MediarConfig):
         return f"{text} Its weights began as published ones, whose licences hold: the encoder's, or MediarFormer's."
-    variant = VARIANTS.get(config.encoder)
-    stands_on = [PACKAGES[variant.package].licence if variant and variant.package else f"the backbone {config.encoder}"]
-    if config.frozen_features:
-        stands_on.append(PACKAGES[config.frozen_features].licence)
-    return f"{text} Its weights contain or began as those of: {'; '.join(stands_on)}."
+    return f"{text} Its weights contain or began as those of: {stands_on(config)}."
 
 
 FAMILY = Family(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from glioma_hf.models.base import TrainerRecipe
+from glioma_hf.models.vision.classes import ClassesConfig
 from glioma_hf.models.vision.config import COARSEST, Augmentation, TrunkConfig, Width
 from glioma_hf.synthetic.compose import OverlapConfig
 
@@ -29,19 +30,6 @@ Encoder = Literal[
     "nvidia/mit-b5",
     "tiny",
 ]
-
-
-class ClassesConfig(BaseModel):
-    """What a network tells apart, by a label map each; of one class alone it says what it was taught as cells."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    classes: tuple[Literal["cell", "cell_a", "cell_b", "soma", "nucleus"], ...] = ()  # told apart; none: all are one
-
-    @property
-    def maps(self) -> int:
-        """Label maps: one a class."""
-        return max(1, len(self.classes))
 
 
 class LightConfig(ClassesConfig, TrunkConfig):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
-from glioma_hf.models.base import Pixels, Segmenter, Settings, check_image
+from glioma_hf.models.base import Pixels, Settings, check_image
 from glioma_hf.models.candidates import merged
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.flows.dynamics import flow_errors, labels_of
@@ -26,6 +26,7 @@ from glioma_hf.models.flows.network import FlowNetwork
 from glioma_hf.models.tiles import fitted_tiles
 from glioma_hf.models.vision.config import COARSEST
 from glioma_hf.models.vision.preprocess import resized
+from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 MIRRORED: dict[int, list[list[int]]] = {1: [[]], 2: [[], [-2, -1]], 4: [[], [-1], [-2], [-2, -1]]}  # axes turned round
@@ -84,7 +85,7 @@ class Found:
         return Instances.from_rles(best.rles, best.size, best.categories, best.scores)
 
 
-class FlowSegmenter(Segmenter):
+class FlowSegmenter(ScaledSegmenter):
     """A `Segmenter` around a network of flows, or several whose maps are averaged.
 
     Example:
@@ -102,24 +103,6 @@ class FlowSegmenter(Segmenter):
         if self.device.type == "cpu":
             for network in self.networks:
                 network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @property
-    def score_threshold(self) -> float:
-        """The score from which a cell is kept."""
-        return self.settings.score_thresh
-
-    def with_score_threshold(self, threshold: float) -> FlowSegmenter:
-        """The same model with another threshold of the score."""
-        return self.with_settings(score_thresh=threshold)
-
-    def for_diameter(self, diameter: float) -> FlowSegmenter:
-        """The same model for images whose cells are about `diameter` pixels across."""
-        factor = diameter / self.settings.cell_diameter
-        return self.with_settings(
-            scale=self.settings.scale / factor,
-            min_area=round(self.settings.min_area * factor**2),
-            cell_diameter=diameter,
-        )
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first, of which those of one category never overlap; see `Segmenter`."""

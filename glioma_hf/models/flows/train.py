@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,15 +11,13 @@ from torch.nn import functional as F
 
 from glioma_hf.errors import InputError
 from glioma_hf.models.base import LabelledPixels, Run
-from glioma_hf.models.device import best_device
 from glioma_hf.models.flows.crops import Crops
 from glioma_hf.models.flows.dynamics import GAIN, check_installed
 from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.mediar_crops import MediarCrops
 from glioma_hf.models.flows.network import FlowNetwork
 from glioma_hf.models.flows.recipe import FlowsRecipe, MediarAugmentation
-from glioma_hf.models.training import Trainable, fit
-from glioma_hf.models.vision.averaged import Averaged, save_averaged
+from glioma_hf.models.vision.averaged import fit_averaged
 from glioma_hf.models.vision.composed import with_composed
 
 
@@ -59,25 +55,19 @@ def train(
     if pretrained and isinstance(network, FlowNetwork):
         network.encoder.freeze(recipe.frozen_blocks)
     rate = recipe.encoder_rate if pretrained else 1.0
-    averaged = Averaged(network, recipe.average).to(best_device())
-    averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    validate = run.validate
-    trainable = Trainable(
-        model=averaged,
-        dataset=crops,
-        steps=steps,
-        loss=partial(_batch_loss, recipe=recipe),
-        save=save_averaged,
-        collate=collate,
-        label="cells",
-        on_memory=f", or lower crop ({recipe.crop})",
-        rate_of=lambda name: rate if ".encoder." in name else 1.0,
-        after_step=averaged.update,
+    return fit_averaged(
+        network,
+        crops,
+        recipe,
+        run,
+        steps,
+        _batch_loss,
+        collate,
+        "cells",
+        f", or lower crop ({recipe.crop})",
+        rate,
+        predicts,
     )
-    if validate is not None:
-        run = replace(run, validate=lambda model: validate(predicts(model.mean)))
-    fit(trainable, recipe, run)
-    return averaged.mean
 
 
 def crops_of(network: FlowNetwork | MediarNetwork, recipe: FlowsRecipe) -> type[Crops]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import Dataset
+
+from glioma_hf.models.base import Run
+from glioma_hf.models.device import best_device
+from glioma_hf.models.training import Trainable, fit
 
 WEIGHTS = "model.safetensors"  # of a checkpoint, as `Trainer` looks for it
 
@@ -45,3 +53,45 @@ def save_averaged(averaged: Averaged, folder: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in averaged.state_dict().items()}
     save_file(tensors, Path(folder) / WEIGHTS)
+
+
+def fit_averaged(
+    network: nn.Module,
+    crops: Dataset,
+    recipe: Any,
+    run: Run,
+    steps: int,
+    loss: Callable[..., Any],
+    collate: Callable[..., Any],
+    label: str,
+    on_memory: str,
+    encoder_rate: float,
+    predicts: Callable[[Any], Any],
+) -> Any:
+    """The running mean of a network that is trained on crops, in evaluation mode.
+
+    Args:
+        recipe: a `TrainerRecipe` with `average`; `loss` takes it by that name beside the model and a batch.
+        run, steps, collate, label, on_memory: see `models.training`.
+        encoder_rate: learning rate of the encoder, relative to the rest's.
+        predicts: makes of a network what `run.validate` is given.
+    """
+    averaged = Averaged(network, recipe.average).to(best_device())
+    averaged.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    validate = run.validate
+    trainable = Trainable(
+        model=averaged,
+        dataset=crops,
+        steps=steps,
+        loss=partial(loss, recipe=recipe),
+        save=save_averaged,
+        collate=collate,
+        label=label,
+        on_memory=on_memory,
+        rate_of=lambda name: encoder_rate if ".encoder." in name else 1.0,
+        after_step=averaged.update,
+    )
+    if validate is not None:
+        run = replace(run, validate=lambda model: validate(predicts(model.mean)))
+    fit(trainable, recipe, run)
+    return averaged.mean

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from glioma_hf.errors import InputError
 from glioma_hf.models.checked import check_base_config
 from glioma_hf.models.vision.config import TrunkConfig
-from glioma_hf.models.vision.pretrained import load_package
+from glioma_hf.models.vision.pretrained import PACKAGES, load_package
 
 AnyTrunk = TypeVar("AnyTrunk", bound=TrunkConfig)
 
@@ -252,3 +252,12 @@ def _rounded(channels: float) -> int:
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def stands_on(config: TrunkConfig) -> str:
+    """Whose weights a trained network contains or began with, and their licences."""
+    variant = VARIANTS.get(config.encoder)
+    named = [PACKAGES[variant.package].licence if variant and variant.package else f"the backbone {config.encoder}"]
+    if config.frozen_features:
+        named.append(PACKAGES[config.frozen_features].licence)
+    return "; ".join(named)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,5 +54,10 @@ def read_network(folder: Path, build: Callable[[], AnyNetwork]) -> AnyNetwork:
 def save_network(network: nn.Module, config: BaseModel, folder: Path) -> None:
     """All that prediction needs."""
     (folder / CONFIG).write_text(config.model_dump_json(indent=2))
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+    save_tensors(network.state_dict(), folder)
+
+
+def save_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """The file of weights alone."""
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # as its neighbours; safetensors leaves it to the owner alone

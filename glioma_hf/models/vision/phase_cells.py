@@ -6,6 +6,8 @@ map of the edges between cells that touch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -14,11 +16,12 @@ from skimage.segmentation import watershed
 from torch.nn import functional as F
 
 from glioma_hf.instances import Instances
-from glioma_hf.models.base import Pixels, Segmenter, Settings, check_image
+from glioma_hf.models.base import Pixels, Settings, check_image
 from glioma_hf.models.device import best_device
 from glioma_hf.models.vision.config import SHRINK
 from glioma_hf.models.vision.phase_features import PhaseFeatures
 from glioma_hf.models.vision.preprocess import resized, standardised, statistics_of
+from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 DIAMETER = 46.0  # pixels: of the cells at which its scale was chosen
@@ -36,31 +39,16 @@ class PhaseSettings(Settings):
     cell_diameter: float = Field(DIAMETER, gt=0, le=10**5)
 
 
-class PhaseSegmenter(Segmenter):
+class PhaseSegmenter(ScaledSegmenter):
     """A `Segmenter` around `PhaseFeatures`, whose cells don't overlap."""
 
     def __init__(self, network: PhaseFeatures, settings: PhaseSettings | None = None):
         self.network, self.settings = network.to(best_device()).eval(), settings or PhaseSettings()
         self.device = next(network.parameters()).device
 
-    @property
-    def score_threshold(self) -> float:
-        """The mean chance from which a part is a cell."""
-        return self.settings.score_thresh
-
-    def with_score_threshold(self, threshold: float) -> PhaseSegmenter:
-        """The same model with another threshold."""
-        return self.with_settings(score_thresh=threshold)
-
-    def for_diameter(self, diameter: float) -> PhaseSegmenter:
-        """The same model for images whose cells are about `diameter` pixels across."""
-        factor = diameter / self.settings.cell_diameter
-        return self.with_settings(
-            scale=self.settings.scale / factor,
-            min_area=round(self.settings.min_area * factor**2),
-            min_depth=self.settings.min_depth * factor,
-            cell_diameter=diameter,
-        )
+    def lengths(self, factor: float) -> dict[str, Any]:
+        """See `ScaledSegmenter`."""
+        return {"min_depth": self.settings.min_depth * factor}
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glioma_hf.models.vision.config import COARSEST, TrunkConfig
-from glioma_hf.models.vision.encoders import new_encoder
+from glioma_hf.models.vision.encoders import AnyTrunk, new_encoder, pretrained_encoder
 from glioma_hf.models.vision.phase_features import CHANNELS, PhaseFeatures
 
 STRIDES = (16, 8, 4, 2)  # of the decoder's maps, as `TrunkConfig.widths` has them
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound="Trunk")
 
 
 class Trunk(nn.Module):
@@ -74,3 +78,15 @@ def mixed(channels: int, out: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU()
     )
+
+
+def pretrained_trunk(kind: Callable[[Any, Any], AnyNetwork], config: AnyTrunk) -> AnyNetwork:
+    """A network of a kind whose encoder and frozen features are published ones, its heads at start values.
+
+    Raises `InputError` where a package that it stands on isn't installed, see `pretrained_encoder`.
+    """
+    known, encoder = pretrained_encoder(config)
+    network = kind(known, encoder)
+    if network.frozen is not None:
+        network.frozen.load()
+    return network
