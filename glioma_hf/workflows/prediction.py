@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -158,12 +159,18 @@ def predict(
 
 
 def _write_table(folder: Path, out: str | Path) -> None:
-    """The table of all images that the folder has results of, those of other runs among them."""
+    """The table of all images that the folder has results of, those of other runs among them; unless it is there."""
     index = ResultsIndex(folder)
     index.check_table(TABLE, (), out)
-    index.add(FolderTable(table=TABLE))
-    write_folder_table(folder, (results for _, results in sorted(index.images.items())))
-    index.add(FolderTable(table=TABLE, sha256=checksum(folder / TABLE)))
+    images = [results for _, results in sorted(index.images.items())]
+    facts = [(each.image, each.model, each.pixel_size, each.files) for each in images]
+    made_from = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    known = index.table
+    if known is not None and known.sha256 and known.made_from == made_from and (folder / TABLE).exists():
+        return
+    index.add(FolderTable(table=TABLE, made_from=made_from))
+    write_folder_table(folder, images)
+    index.add(FolderTable(table=TABLE, made_from=made_from, sha256=checksum(folder / TABLE)))
 
 
 @dataclass(frozen=True)

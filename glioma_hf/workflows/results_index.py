@@ -85,11 +85,17 @@ class ImageResults(BaseModel):
 
 
 class FolderTable(BaseModel):
-    """The table of all images' cells: its file's name and SHA-256, None while it is written."""
+    """The table of all images' cells.
+
+    Attributes:
+        table: its file's name; `sha256` is that of its bytes, None while it is written.
+        made_from: SHA-256 of what the images' tables were.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     table: str
+    made_from: str
     sha256: str | None = None
 
 
