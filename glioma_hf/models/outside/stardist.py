@@ -6,8 +6,10 @@ Polygons of what it finds may overlap a little; what it learns from are label ma
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,9 @@ from glioma_hf.models.outside.wrapped import (
     ScaledSettings,
     WrappedSegmenter,
     fetched,
-    grey_float,
     label_maps,
     read_arrays,
+    replaced,
     tuned,
 )
 from glioma_hf.models.saved import ModelFolder
@@ -130,6 +132,12 @@ def library() -> Any:
     return stardist.models
 
 
+def built(config: Any) -> Any:
+    """A network of start values, without the word on thresholds that the package prints."""
+    with redirect_stdout(io.StringIO()):
+        return library().StarDist2D(config, basedir=None)
+
+
 def callback(**methods: Any) -> Any:
     """A callback of Keras with these methods; what they raise stops the work."""
     import keras
@@ -172,14 +180,14 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: StarDistRecipe, r
     which the learning rate falls, are the training images. Raises `InputError` for a base that can't be used.
     """
     labels = label_maps(images, recipe.priority)
-    models = library()
+    library()
     import keras
 
     keras.utils.set_random_seed(recipe.seed)
     if base == SCRATCH:
         shape = {"unet_n_depth": recipe.depth, "unet_n_filter_base": recipe.filters, "n_rays": recipe.rays}
-        config = models.Config2D(grid=(recipe.grid, recipe.grid), **shape)
-        segmenter = StarDistSegmenter(models.StarDist2D(config, basedir=None))
+        config = library().Config2D(grid=(recipe.grid, recipe.grid), **shape)
+        segmenter = StarDistSegmenter(built(config))
     else:
         segmenter = load(base, None).with_settings(scale=1.0)
     model = segmenter.model
@@ -201,14 +209,16 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: StarDistRecipe, r
     model.callbacks.append(callback(on_train_batch_end=heard))
     rng = np.random.default_rng(recipe.seed)
     views = [prepared(image, segmenter) for image, _ in images]
-    model.train(
-        views,
-        labels,
-        validation_data=(views, labels),
-        augmenter=lambda x, y: augmented(x, y, rng),
-        epochs=recipe.epochs,
-        steps_per_epoch=recipe.steps_per_epoch,
-    )
+    fit = model.keras_model.fit
+    with replaced(model.keras_model, "fit", lambda *values, **words: fit(*values, **{**words, "verbose": 0})):
+        model.train(
+            views,
+            labels,
+            validation_data=(views, labels),
+            augmenter=lambda x, y: augmented(x, y, rng),
+            epochs=recipe.epochs,
+            steps_per_epoch=recipe.steps_per_epoch,
+        )
     return segmenter.with_settings(cell_diameter=typical_diameter(images))
 
 
@@ -243,8 +253,7 @@ def _read(folder: Path) -> StarDistSegmenter:
     from glioma_hf.models.vision.network_files import read_config
 
     config = read_config(folder, StarDistConfig)
-    models = library()
-    model = models.StarDist2D(models.Config2D(**config.model_dump()), basedir=None)
+    model = built(library().Config2D(**config.model_dump()))
     expected = _named(model.keras_model.get_weights())
     model.keras_model.set_weights(list(read_arrays(folder / WEIGHTS, expected).values()))
     return StarDistSegmenter(model, ModelFolder(folder).settings())

@@ -43,7 +43,7 @@ Network = Literal["yolo11n-seg", "yolo11s-seg", "yolo11m-seg", "yolo11l-seg", "y
 NETWORKS: tuple[str, ...] = ("yolo11n-seg", "yolo11s-seg", "yolo11m-seg", "yolo11l-seg", "yolo11x-seg")
 PERCENTILES = (0.1, 99.9)  # of an image's grey values, which become 0 and 255
 STRIDE = 32  # pixels: sides that the network sees are multiples of it
-FLOOR = 0.02  # confidence below which nothing is looked at
+FLOOR = 0.001  # confidence below which nothing is looked at
 NMS_IOUS = (0.5, 0.7)
 
 
@@ -63,6 +63,7 @@ class YoloRecipe(Recipe):
     batch: int = Field(16, ge=1, le=4096)
     optimizer: Literal["auto", "SGD", "Adam", "AdamW"] = "auto"  # auto chooses its learning rate too
     learning_rate: float = Field(0.01, gt=0, le=10)
+    warmup_epochs: float = Field(3.0, ge=0, le=10**4)  # in which it rises, for at least 100 batches; 0: none
     overlap_mask: bool = False  # whether masks are one map in training, where of two that overlap the smaller is whole
     mosaic: float = Field(1.0, ge=0, le=1)  # how often four images are put together
     close_mosaic: int = Field(10, ge=0, le=10**6)  # epochs at the end without that
@@ -235,6 +236,7 @@ def _trained(net: Any, name: str, recipe: YoloRecipe, run: Run, work: Path) -> d
         "batch": recipe.batch,
         "optimizer": recipe.optimizer,
         "lr0": recipe.learning_rate,
+        "warmup_epochs": recipe.warmup_epochs,
         "overlap_mask": recipe.overlap_mask,
         "mosaic": recipe.mosaic,
         "close_mosaic": recipe.close_mosaic,

@@ -30,3 +30,6 @@ if CPU:  # its operators are missing, and importing it asks for them
         return torch.tensor(kept, dtype=torch.long)
 
     LIBRARY.impl("nms", nms, "CPU")
+    import torchvision.extension
+
+    torchvision.extension._has_ops = lambda: True
