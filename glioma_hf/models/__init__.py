@@ -21,6 +21,7 @@ FAMILIES = {
     "cellpose": "glioma_hf.models.outside.cellpose",
     "stardist": "glioma_hf.models.outside.stardist",
     "yolo": "glioma_hf.models.outside.yolo",
+    "lacss": "glioma_hf.models.outside.lacss",
 }
 EMBEDDED = "embedded"  # the model that comes with the package
 

@@ -308,10 +308,19 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
 
 
 def _read(folder: Path) -> YoloSegmenter:
-    from glioma_hf.models.vision.network_files import read_config, read_network
+    from safetensors import SafetensorError
 
-    config = read_config(folder, YoloConfig)
-    net = read_network(folder, lambda: _new_net(config.network, len(config.classes)))
+    from glioma_hf.models.checked import check_finite, read_tensors
+    from glioma_hf.models.vision.network_files import read_config
+
+    config, path = read_config(folder, YoloConfig), folder / WEIGHTS
+    net = _new_net(config.network, len(config.classes))
+    try:
+        tensors = read_tensors(path, net.state_dict())
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]}); train again") from None
+    check_finite(tensors.items(), str(path))
+    net.load_state_dict(tensors)
     return YoloSegmenter(_on_device(net), config, ModelFolder(folder).settings())
 
 
