@@ -1,4 +1,4 @@
-"""Cellpose as a family: `cyto3`, `nuclei` and others of Cellpose 3, `cpsam` of Cellpose 4, as published or trained here.
+"""Cellpose as a family: `cyto3`, `nuclei` and others of Cellpose 3, `cpsam` of Cellpose 4, as published or trained.
 
 The network, its training, flows and dynamics are the package's (Stringer et al., 2021; Stringer & Pachitariu, 2025;
 BSD-3). Its masks are a label map: they don't overlap.
@@ -6,12 +6,9 @@ BSD-3). Its masks are a label map: they don't overlap.
 
 from __future__ import annotations
 
-import logging
 import pickle
 import tempfile
-import warnings
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +16,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from glioma_hf.errors import InputError
-from glioma_hf.extras import missing_libraries_named
 from glioma_hf.instances import Instances
 from glioma_hf.models.base import Family, LabelledPixels, Recipe, Run, Segmenter
+from glioma_hf.models.outside.cellpose_package import (
+    PUBLISHED,
+    device,
+    fetched_file,
+    library,
+    model_of,
+    new_model,
+    new_net,
+    usual_bases,
+)
 from glioma_hf.models.outside.cellpose_size import read_size_model
 from glioma_hf.models.outside.wrapped import (
     CONFIG,
@@ -31,7 +37,6 @@ from glioma_hf.models.outside.wrapped import (
     Found,
     WrappedSegmenter,
     WrappedSettings,
-    fetched,
     grey_float,
     label_maps,
     replaced,
@@ -41,16 +46,6 @@ from glioma_hf.models.saved import ModelFolder
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.segmentation import Priority
 
-# By name: the major version of the package that has it, its file, and the file of its size model if it has one.
-PUBLISHED: dict[str, tuple[int, str, str]] = {
-    "cyto3": (3, "cyto3", "size_cyto3.npy"),
-    "nuclei": (3, "nucleitorch_0", "size_nucleitorch_0.npy"),
-    "cyto2": (3, "cyto2torch_0", "size_cyto2torch_0.npy"),
-    "livecell_cp3": (3, "livecell_cp3", ""),
-    "tissuenet_cp3": (3, "tissuenet_cp3", ""),
-    "cpsam": (4, "cpsam", ""),
-    "cpsam_v2": (4, "cpsam_v2", ""),
-}
 CELLPROB_THRESHOLDS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 FLOW_THRESHOLDS = (0.4, 0.8, 0.0)
 CHANNELS = [0, 0]  # grey, without nuclei
@@ -139,28 +134,6 @@ class CellposeSegmenter(WrappedSegmenter):
         return Found(Instances.from_rles(cells.rles, cells.size, scores=scores))
 
 
-def library(major: int | None = None, base: str = "") -> Any:
-    """The package, of a major version. Raises `InputError` that says in a sentence which one is wanted where."""
-    extra = "cellpose4" if major == 4 else "cellpose"
-    try:
-        there = version("cellpose")
-    except PackageNotFoundError:
-        there = ""
-    if major and there and int(there.split(".")[0]) != major:
-        raise InputError(
-            f"cellpose:{base} wants Cellpose {major}, and {there} is installed; "
-            f"pip install 'glioma_hf[{extra}]' into an environment of its own"
-        )
-    with missing_libraries_named(cellpose=extra):
-        import cellpose.dynamics
-        import cellpose.models
-        import cellpose.train
-    for name in ("dynamics", "models", "train"):
-        logging.getLogger(f"cellpose.{name}").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="Sparse invariant checks")
-    return cellpose
-
-
 def load(base: str, folder: Path | None) -> CellposeSegmenter:
     """Published weights by name, or what was trained and lies in a folder.
 
@@ -180,19 +153,21 @@ def _published(base: str, exact: bool = False) -> CellposeSegmenter:
         raise InputError(f"the model cellpose:{base} isn't known; it is one of {known}, or a folder that train wrote")
     major, file, size_file = PUBLISHED[base]
     models = library(major, base).models
-    path = _fetched(models, base, file)
+    path = fetched_file(models, base, file)
     try:
         if major == 3:
-            model = models.CellposeModel(model_type=base, device=_device(), mkldnn=False)
+            model = models.CellposeModel(model_type=base, device=device(), mkldnn=False)
         else:
             from glioma_hf.models.device import has_fast_bfloat16
 
-            fast = not exact and has_fast_bfloat16(_device())
-            model = models.CellposeModel(pretrained_model=str(path), device=_device(), use_bfloat16=fast)
+            fast = not exact and has_fast_bfloat16(device())
+            model = models.CellposeModel(pretrained_model=str(path), device=device(), use_bfloat16=fast)
     except (pickle.UnpicklingError, RuntimeError, ValueError, AssertionError, KeyError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not the weights of cellpose:{base} ({reason}); delete the file, get it again") from None
-    sizes = read_size_model(models, model, _fetched(models, base, size_file)) if size_file else None
+        raise InputError(
+            f"{path}: not the weights of cellpose:{base} ({reason}); delete the file, get it again"
+        ) from None
+    sizes = read_size_model(models, model, fetched_file(models, base, size_file)) if size_file else None
     return CellposeSegmenter(model, 3 if major == 3 else 4, sizes)
 
 
@@ -207,7 +182,7 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: CellposeRecipe, r
     labels = label_maps(images, recipe.priority)
     torch.manual_seed(recipe.seed)
     if base == SCRATCH:
-        segmenter = CellposeSegmenter(_new_model(3), 3)
+        segmenter = CellposeSegmenter(new_model(3), 3)
     else:
         segmenter = _read(Path(base)) if Path(base).is_dir() else _published(base, exact=True)
     major, net = segmenter.major, segmenter.model.net
@@ -225,7 +200,6 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: CellposeRecipe, r
         return loss
 
     channels = {"channels": CHANNELS} if major == 3 else {}
-    random_state = np.random.get_state()
     with tempfile.TemporaryDirectory() as work, replaced(module, "_loss_fn_seg", heard):
         module.train_seg(
             net,
@@ -245,8 +219,7 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: CellposeRecipe, r
             save_every=recipe.epochs + 1,
             **channels,
         )
-    np.random.set_state(random_state)
-    return CellposeSegmenter(_model_of(net, major), major, settings=segmenter.settings)
+    return CellposeSegmenter(model_of(net, major), major, settings=segmenter.settings)
 
 
 def tune(
@@ -270,57 +243,9 @@ def _read(folder: Path) -> CellposeSegmenter:
 
     config = read_config(folder, CellposeConfig)
     library(config.cellpose, folder.name)
-    net = read_network(folder, lambda: _new_net(config.cellpose))
+    net = read_network(folder, lambda: new_net(config.cellpose))
     kept = ModelFolder(folder).settings()
-    return CellposeSegmenter(_model_of(net.to(_device()), config.cellpose), config.cellpose, settings=kept)
-
-
-def _new_net(major: int) -> Any:
-    if major == 4:
-        from cellpose.vit import CPSAM
-
-        return CPSAM()
-    from cellpose.resnet_torch import CPnet
-
-    return CPnet([2, 32, 64, 128, 256], 3, sz=3)
-
-
-def _new_model(major: Literal[3, 4]) -> Any:
-    library(major, SCRATCH)
-    return _model_of(_new_net(major).to(_device()), major)
-
-
-def _model_of(net: Any, major: Literal[3, 4]) -> Any:
-    """The package's model around a network that we hold; its own way reads a file of pickles, or takes none."""
-    kind = library(major).models.CellposeModel
-    if major == 3:
-        model = kind(device=net.device, mkldnn=False)
-        model.diam_mean, model.diam_labels = float(net.diam_mean), float(net.diam_labels)
-    else:
-        model = kind.__new__(kind)
-        model.device, model.gpu, model.backbone = net.device, net.device.type == "cuda", net.backbone
-    model.net = net.eval()
-    return model
-
-
-def _fetched(models: Any, base: str, file: str) -> Path:
-    path = Path(models.MODEL_DIR) / file
-    return Path(fetched(f"cellpose:{base}", path, lambda: models.cache_model_path(file)))
-
-
-def _bases() -> tuple[str, ...]:
-    """Those of the version that is installed, of Cellpose 3 where none is."""
-    try:
-        major = int(version("cellpose").split(".")[0])
-    except PackageNotFoundError:
-        major = 3
-    return ("cpsam",) if major == 4 else ("cyto3", "nuclei")
-
-
-def _device() -> Any:
-    from glioma_hf.models.device import best_device
-
-    return best_device()
+    return CellposeSegmenter(model_of(net.to(device()), config.cellpose), config.cellpose, settings=kept)
 
 
 def summary(base: str, recipe: CellposeRecipe) -> str:
@@ -339,7 +264,7 @@ FAMILY = Family(
     title="Cellpose",
     tuned="trained",
     summary=summary,
-    bases=_bases(),
+    bases=usual_bases(),
     recipe=CellposeRecipe,
     settings=CellposeSettings,
     recipes=RECIPES / "cellpose",

@@ -15,9 +15,11 @@ from glioma_hf.errors import InputError
 
 PARAMETERS = ("A", "smean", "ymean", "diam_mean")
 # What NumPy's arrays and numbers are pickled by, under its old and its new name.
-ALLOWED = {
-    (f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+ALLOWED = {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")} | {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
 
 
 class _Numbers(pickle.Unpickler):
@@ -37,7 +39,16 @@ def read_parameters(path: Path) -> dict[str, np.ndarray]:
             held = _Numbers(file).load()
         held = held.item()
         return {name: np.asarray(held[name], np.float64) for name in PARAMETERS}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError, pickle.PickleError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        IndexError,
+        pickle.PickleError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a size model of Cellpose ({reason}); delete the file, get it again") from None
 

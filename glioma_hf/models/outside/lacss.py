@@ -136,7 +136,9 @@ def module_of(config: LacssConfig) -> Any:
     from lacss.modules import Lacss
     from lacss.modules.backbone import Backbone
 
-    segmentor = {name: getattr(config, name) for name in ("instance_crop_size", "patch_dim", "sig_dim", "pos_emb_shape")}
+    segmentor = {
+        name: getattr(config, name) for name in ("instance_crop_size", "patch_dim", "sig_dim", "pos_emb_shape")
+    }
     backbone = {name: value for name, value in config if name not in segmentor}
     kinds = library().modules
     return Lacss(backbone=Backbone(**backbone), detector=kinds.LPN(), segmentor=kinds.Segmentor(**segmentor))
@@ -159,10 +161,12 @@ def load(base: str, folder: Path | None) -> LacssSegmenter:
     owner, repo, *_, file = urlparse(library().deploy.model_urls[PUBLISHED[base]]).path.strip("/").split("/")
     folder = hub.fetch(f"{owner}/{repo}", [file])
     if folder is None:
-        raise InputError(f"the weights of lacss:{base} aren't here and {owner}/{repo} isn't reached; or train {SCRATCH}")
+        raise InputError(
+            f"the weights of lacss:{base} aren't here and {owner}/{repo} isn't reached; or train {SCRATCH}"
+        )
     config, weights = read_published(folder / file)
-    known = {**config["backbone"], **config["segmentor"]}
-    fields = {name: known[name] for name in LacssConfig.model_fields if name in known}
+    named = {**config["backbone"], **config["segmentor"]}
+    fields = {name: named[name] for name in LacssConfig.model_fields if name in named}
     flat = {name: weights[name] for name in ("backbone", "detector", "segmentor")}  # without those for depth
     return LacssSegmenter(LacssConfig.model_validate(fields), flat)
 
@@ -184,10 +188,7 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: LacssRecipe, run:
     config = recipe.network if start is None else start.config
     module, scale = module_of(config), recipe.diameter / typical_diameter(images)
     crops = Crops(images, scale, recipe.crop, recipe.cells, recipe.seed)
-    if start is None:
-        weights = module.init(jax.random.PRNGKey(recipe.seed), crops.one()[0])["params"]
-    else:
-        weights = start.weights
+    weights = start.weights if start else module.init(jax.random.PRNGKey(recipe.seed), crops.one()[0])["params"]
 
     def loss_of(weights: Any, key: Any, image: Any, places: Any, masks: Any, boxes: Any) -> Any:
         said = module.apply({"params": weights}, image, places, method=train_fn, rngs={"dropout": key})

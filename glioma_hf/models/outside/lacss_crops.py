@@ -36,7 +36,7 @@ class Crops:
         return image, places, masks, boxes
 
     def one(self) -> Crop:
-        """Pixels (S, S, 3), places (N, 2), masks (N, MASK, MASK) and boxes (N, 4): y before x; places of none are -1."""
+        """Pixels (S, S, 3), places (N, 2), masks (N, MASK, MASK) and boxes (N, 4): y first; places of none are -1."""
         pixels, instances = self.images[self.rng.integers(len(self.images))]
         length = max(1, round(self.side / self.scale))
         top, left = (int(self.rng.integers(max(0, n - length) + 1)) for n in pixels.shape)

@@ -1,4 +1,4 @@
-"""LACSS's published files: a pickle of a network's config and its weights, of which only numbers and config are built."""
+"""LACSS's published files: a pickle of a network's config and weights, of which numbers and config alone are built."""
 
 from __future__ import annotations
 
@@ -46,9 +46,18 @@ def read_published(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with path.open("rb") as file:
             config, weights, *_ = _Network(file).load()
         config = config if isinstance(config, Mapping) else config.get_config()
-        weights = weights["params"] if "params" in weights else weights
+        weights = weights.get("params", weights)
         return dict(config), _plain(weights)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, ImportError, pickle.PickleError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        pickle.PickleError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: not read as weights of LACSS ({reason}), since a pickle may hold code; where you trust it, load "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -99,7 +99,7 @@ AnySegmenter = TypeVar("AnySegmenter", bound=WrappedSegmenter)
 def tuned(
     segmenter: AnySegmenter,
     images: Sequence[LabelledPixels],
-    ways: dict[str, Sequence[Any]],
+    ways: Mapping[str, Sequence[Any]],
     on_progress: OnProgress = ignore,
     typed: bool = False,
 ) -> tuple[AnySegmenter, float]:

@@ -6,20 +6,16 @@ package, in no extra but its own, and imported only where it is installed and a 
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from glioma_hf.data.features import CATEGORIES
-from glioma_hf.errors import InputError, WorkStopped
-from glioma_hf.extras import missing_libraries_named
+from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.models.base import Family, LabelledPixels, Recipe, Run, Segmenter, typical_diameter
 from glioma_hf.models.candidates import enlarge
@@ -32,16 +28,21 @@ from glioma_hf.models.outside.wrapped import (
     ScaledSettings,
     WrappedSegmenter,
     check_annotated,
-    fetched,
-    replaced,
     tuned,
 )
+from glioma_hf.models.outside.yolo_package import (
+    NETWORKS,
+    Network,
+    library,
+    network_of,
+    new_net,
+    on_device,
+    published_weights,
+)
+from glioma_hf.models.outside.yolo_training import eight_bit, trained_weights, write_data_set
 from glioma_hf.models.saved import ModelFolder
-from glioma_hf.progress import OnProgress, Progress, ignore
+from glioma_hf.progress import OnProgress, ignore
 
-Network = Literal["yolo11n-seg", "yolo11s-seg", "yolo11m-seg", "yolo11l-seg", "yolo11x-seg"]
-NETWORKS: tuple[str, ...] = ("yolo11n-seg", "yolo11s-seg", "yolo11m-seg", "yolo11l-seg", "yolo11x-seg")
-PERCENTILES = (0.1, 99.9)  # of an image's grey values, which become 0 and 255
 STRIDE = 32  # pixels: sides that the network sees are multiples of it
 FLOOR = 0.001  # confidence below which nothing is looked at
 NMS_IOUS = (0.5, 0.7)
@@ -140,26 +141,6 @@ class YoloSegmenter(WrappedSegmenter):
         return Found(Instances.from_box_masks(masks, size, categories=categories, scores=np.array(scores)))
 
 
-def eight_bit(grey: np.ndarray) -> np.ndarray:
-    """Grey values between an image's percentiles: uint8 (H, W)."""
-    low, high = np.percentile(grey, PERCENTILES)
-    return (((grey - low) / max(float(high - low), 1e-6)).clip(0, 1) * 255).round().astype(np.uint8)
-
-
-def library() -> Any:
-    """The package, told to fetch and install nothing by itself. Raises `InputError` where it isn't installed."""
-    from huggingface_hub import constants
-
-    os.environ["YOLO_AUTOINSTALL"] = "false"
-    os.environ.setdefault("YOLO_VERBOSE", "false")
-    if constants.HF_HUB_OFFLINE:
-        os.environ.setdefault("YOLO_OFFLINE", "true")
-    with missing_libraries_named(ultralytics="yolo"):
-        import ultralytics.nn.tasks
-        import ultralytics.utils
-    return ultralytics
-
-
 def load(base: str, folder: Path | None) -> YoloSegmenter:
     """Published weights by name (NAME.pt), or what was trained and lies in a folder.
 
@@ -167,12 +148,12 @@ def load(base: str, folder: Path | None) -> YoloSegmenter:
     """
     if folder is not None or Path(base).is_dir():
         return _read(folder or Path(base))
-    name, published = _network(base)
+    name, published = network_of(base)
     if not published:
         raise InputError(f"the model yolo:{base} has seen no cell yet; train it first")
-    net = _new_net(name, 80)
-    net.load_state_dict(_published(name))
-    return YoloSegmenter(_on_device(net))
+    net = new_net(name, 80)
+    net.load_state_dict(published_weights(name))
+    return YoloSegmenter(on_device(net))
 
 
 def train(base: str, images: Sequence[LabelledPixels], recipe: YoloRecipe, run: Run) -> YoloSegmenter:
@@ -193,102 +174,19 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: YoloRecipe, run: 
         assert start.config is not None
         name, weights = start.config.network, start.net.state_dict()
     else:
-        name, published = _network(base)
-        weights = _published(name) if published else {}
-    net = _new_net(name, len(classes))
+        name, published = network_of(base)
+        weights = published_weights(name) if published else {}
+    net = new_net(name, len(classes))
     own = net.state_dict()
     net.load_state_dict(own | {key: value for key, value in weights.items() if own[key].shape == value.shape})
     with tempfile.TemporaryDirectory() as work:
-        _write(images, present, Path(work))
-        trained = _trained(net, name, recipe, run, Path(work))
-    net = _new_net(name, len(classes))
+        write_data_set(images, present, Path(work))
+        trained = trained_weights(net, name, recipe, run, Path(work))
+    net = new_net(name, len(classes))
     net.load_state_dict(trained)
     longest = float(np.median([max(image.shape[:2]) for image, _ in images]))
     settings = YoloSettings(scale=recipe.size / longest, cell_diameter=typical_diameter(images))
-    return YoloSegmenter(_on_device(net), YoloConfig(network=name, classes=classes), settings)  # type: ignore[arg-type]
-
-
-def _trained(net: Any, name: str, recipe: YoloRecipe, run: Run, work: Path) -> dict[str, Any]:
-    """The running mean of the weights, at the end. No checkpoint is written or read, since those are pickles."""
-    import torch
-    from ultralytics.engine import trainer as engine
-    from ultralytics.models.yolo.segment import SegmentationTrainer
-
-    class Trainer(SegmentationTrainer):
-        def save_model(self) -> bool:
-            return False
-
-        def validate(self) -> tuple[dict[str, float], float]:
-            return {}, 0.0
-
-        def final_eval(self) -> None:
-            return None
-
-    gpu = torch.cuda.is_available()
-    overrides = {
-        "model": f"{name}.yaml",
-        "data": str(work / "data.yaml"),
-        "project": str(work),
-        "name": "run",
-        "epochs": recipe.epochs,
-        "patience": recipe.epochs,
-        "imgsz": recipe.size,
-        "batch": recipe.batch,
-        "optimizer": recipe.optimizer,
-        "lr0": recipe.learning_rate,
-        "warmup_epochs": recipe.warmup_epochs,
-        "overlap_mask": recipe.overlap_mask,
-        "mosaic": recipe.mosaic,
-        "close_mosaic": recipe.close_mosaic,
-        "flipud": recipe.flipud,
-        "seed": recipe.seed,
-        "device": "0" if gpu else "cpu",
-        "amp": "bf16" if gpu else False,  # "True" would first fetch another network to try it on
-        "workers": run.workers,
-        "plots": False,
-        "save": False,
-        "val": False,
-        "verbose": False,
-    }
-    done = 0
-
-    def heard(trainer: Any) -> None:
-        nonlocal done
-        done += 1
-        total = trainer.epochs * len(trainer.train_loader)
-        run.on_progress(Progress(done=done, total=total, loss=float(trainer.loss.detach()) / trainer.batch_size))
-
-    with replaced(engine.callbacks, "add_integration_callbacks", lambda instance: None):  # they tell of the run online
-        trainer = Trainer(overrides=overrides)
-        trainer.add_callback("on_train_batch_end", heard)
-        trainer.model = net
-        try:
-            trainer.train()
-        except RuntimeError as error:
-            if "NaN" in str(error):
-                raise WorkStopped("the loss isn't finite; lower the recipe's learning rate") from None
-            raise
-    return {key: value.float().cpu() if value.is_floating_point() else value.cpu()
-            for key, value in trainer.ema.ema.state_dict().items()}
-
-
-def _write(images: Sequence[LabelledPixels], categories: Sequence[int], work: Path) -> None:
-    """A data set as the package reads it: images, and a text file of outlines in shares of the sides for each."""
-    for name in ("images", "labels"):
-        (work / name).mkdir()
-    for number, (image, cells) in enumerate(images):
-        view = np.asarray(image, np.float32)
-        pixels = eight_bit(view[..., :3].mean(2) if view.ndim == 3 else view)
-        Image.fromarray(pixels).convert("RGB").save(work / "images" / f"{number:05d}.png")
-        lines = []
-        for category, crowd, polygons in zip(cells.categories, cells.crowd, cells.to_polygons(), strict=True):
-            if polygons and not crowd:
-                outline = np.array(max(polygons, key=len)).reshape(-1, 2) / pixels.shape[::-1]  # of its largest part
-                lines.append(" ".join([str(categories.index(category)), *(f"{value:.6f}" for value in outline.ravel())]))
-        (work / "labels" / f"{number:05d}.txt").write_text("\n".join(lines))
-    names = dict(enumerate(CATEGORIES[category] for category in categories))
-    text = {"path": str(work), "train": "images", "val": "images", "names": names}
-    (work / "data.yaml").write_text(yaml.safe_dump(text))
+    return YoloSegmenter(on_device(net), YoloConfig(network=name, classes=classes), settings)
 
 
 def tune(
@@ -303,7 +201,8 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
     """Config and weights."""
     from glioma_hf.models.vision.network_files import save_network
 
-    assert isinstance(segmenter, YoloSegmenter) and segmenter.config is not None
+    assert isinstance(segmenter, YoloSegmenter)
+    assert segmenter.config is not None
     save_network(segmenter.net, segmenter.config, folder)
 
 
@@ -314,48 +213,14 @@ def _read(folder: Path) -> YoloSegmenter:
     from glioma_hf.models.vision.network_files import read_config
 
     config, path = read_config(folder, YoloConfig), folder / WEIGHTS
-    net = _new_net(config.network, len(config.classes))
+    net = new_net(config.network, len(config.classes))
     try:
         tensors = read_tensors(path, net.state_dict())
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]}); train again") from None
     check_finite(tensors.items(), str(path))
     net.load_state_dict(tensors)
-    return YoloSegmenter(_on_device(net), config, ModelFolder(folder).settings())
-
-
-def _network(base: str) -> tuple[str, bool]:
-    """Which network a base is, and whether with published weights. Raises `InputError` for another name."""
-    name = NETWORKS[0] if base == SCRATCH else base.removesuffix(".pt").removesuffix(".yaml")
-    if name not in NETWORKS:
-        known = ", ".join(f"{name}.pt" for name in NETWORKS)
-        raise InputError(f"the model yolo:{base} isn't known; it is one of {known}, these names without .pt to train "
-                         f"from scratch, {SCRATCH}, or a folder that train wrote")
-    return name, base.endswith(".pt")
-
-
-def _new_net(name: str, classes: int) -> Any:
-    return library().nn.tasks.SegmentationModel(f"{name}.yaml", ch=3, nc=classes, verbose=False)
-
-
-def _published(name: str) -> dict[str, Any]:
-    """The package's own file of weights, a pickle, read by its loader that builds nothing but known layers."""
-    package = library()
-    tasks, path = package.nn.tasks, Path(package.utils.SETTINGS["weights_dir"]) / f"{name}.pt"
-    if not getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False):
-        raise InputError(
-            f"the weights of yolo:{name}.pt are a pickle, and the installed ultralytics can't read it without running "
-            "what it holds; pip install 'ultralytics>=8.4.190'"
-        )
-    checkpoint = fetched(f"yolo:{name}.pt", path, lambda: tasks.torch_safe_load(path, safe_only=True)[0])
-    weights: dict[str, Any] = (checkpoint.get("ema") or checkpoint["model"]).float().state_dict()
-    return weights
-
-
-def _on_device(net: Any) -> Any:
-    from glioma_hf.models.device import best_device
-
-    return net.to(best_device())
+    return YoloSegmenter(on_device(net), config, ModelFolder(folder).settings())
 
 
 def summary(base: str, recipe: YoloRecipe) -> str:

@@ -51,7 +51,7 @@ class TestCellpose(FamilyContract):
 
     def test_it_learns(self, trained):
         losses = [p.loss for p in TOLD]
-        assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+        assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
     def test_its_card_says_where_it_comes_from(self, family):
         text = card(family, "scratch", family.read_recipe("paper"))

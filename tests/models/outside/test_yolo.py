@@ -56,9 +56,10 @@ class TestYolo(FamilyContract):
 @pytest.fixture
 def segmenter():
     """A network of start values that tells two classes apart."""
-    from glioma_hf.models.outside.yolo import YoloConfig, YoloSegmenter, _new_net
+    from glioma_hf.models.outside.yolo import YoloConfig, YoloSegmenter
+    from glioma_hf.models.outside.yolo_package import new_net
 
-    return YoloSegmenter(_new_net("yolo11n-seg", 2), YoloConfig(network="yolo11n-seg", classes=("cell_a", "soma")))
+    return YoloSegmenter(new_net("yolo11n-seg", 2), YoloConfig(network="yolo11n-seg", classes=("cell_a", "soma")))
 
 
 def detections(*rows: tuple[list[float], list[float], list[float]]) -> torch.Tensor:
@@ -95,12 +96,12 @@ def test_a_box_cuts_its_mask(segmenter):
 
 
 def test_outlines_are_written_as_the_package_reads_them(tmp_path):
-    from glioma_hf.models.outside.yolo import _write
+    from glioma_hf.models.outside.yolo_training import write_data_set
 
     mask = np.zeros((20, 40), bool)
     mask[5:15, 10:30] = True
     cells = Instances.from_masks([mask, mask], mask.shape, categories=[1, 3], crowd=[False, True])
-    _write([(mask.astype(np.uint8), cells)], [1, 3], tmp_path)
+    write_data_set([(mask.astype(np.uint8), cells)], [1, 3], tmp_path)
     number, *outline = (tmp_path / "labels" / "00000.txt").read_text().split()
     corners = np.array(outline, float).reshape(-1, 2)
     assert number == "0"  # the crowd region is left out
@@ -110,7 +111,7 @@ def test_outlines_are_written_as_the_package_reads_them(tmp_path):
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """The folder where the package keeps what it fetched, empty."""
-    from glioma_hf.models.outside.yolo import library
+    from glioma_hf.models.outside.yolo_package import library
 
     monkeypatch.setattr(library().utils, "SETTINGS", {"weights_dir": str(tmp_path)})
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
