@@ -13,12 +13,14 @@ EXTRA_OF = {
     "accelerate": "models",
     "cellpose": "flows",
     "distributed": "dask",
+    "flax": "lacss",
     "gradio": "demo",
     "gradio_client": "demo",
+    "jax": "lacss",
     "jinja2": "models",
     "keras": "stardist",
-    "lacss": "lacss",
     "matplotlib": "plots",
+    "optax": "lacss",
     "peft": "models",
     "safetensors": "models",
     "stardist": "stardist",
@@ -26,6 +28,7 @@ EXTRA_OF = {
     "torch": "models",
     "transformers": "models",
     "ultralytics": "yolo",
+    "vedo": "lacss",
 }
 
 

@@ -7,6 +7,7 @@ weights are pickles, read by `lacss_pickle`; its own trainer doesn't work in 0.1
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -125,7 +126,12 @@ class LacssSegmenter(WrappedSegmenter):
 
 def library() -> Any:
     """The package. Raises `InputError` that says what brings it where it isn't installed."""
-    with missing_libraries_named(lacss="lacss"):
+    if find_spec("lacss") is None:
+        raise InputError(
+            "lacss isn't installed; pip install 'glioma_hf[lacss]' and pip install --no-deps lacss==0.15.2 "
+            "'xtrain<0.5' bring it"
+        )
+    with missing_libraries_named(jax="lacss", flax="lacss", optax="lacss", vedo="lacss"):
         import lacss.deploy
         import lacss.modules
     return lacss
