@@ -19,6 +19,9 @@ ALLOWED = {
     ("_codecs", "encode"),
     ("jax._src.array", "_reconstruct_array"),
     ("flax.core.frozen_dict", "FrozenDict"),
+    ("flax.ids", "FlaxId"),
+    ("flax.linen.module", "_ModuleInternalState"),
+    ("flax.linen.module", "SetupState"),
     *(("jax._src.nn.functions", name) for name in ("gelu", "relu", "silu")),
 }
 MODULES = "lacss.modules."
