@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,9 @@ from glioma_hf.models.candidates import middle_of_best, rate
 from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.segmentation import Priority
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RECIPES = Path(__file__).parent / "recipes"
 SCRATCH = "scratch"  # the base of every wrapper that has seen nothing
@@ -40,7 +43,8 @@ class ScaledSettings(WrappedSettings):
     """Of networks that see an image at a scale."""
 
     scale: float = Field(1.0, ge=0.05, le=20)  # at which the image is seen
-    cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
+    # Pixels: the circle of the area of cells in training; 0: published weights don't say.
+    cell_diameter: float = Field(0.0, ge=0, le=10**5)
 
 
 class Found:
@@ -83,6 +87,20 @@ class WrappedSegmenter(ScaledSegmenter):
         cells = self.found(seen).select(self.settings)
         on_progress(Progress(done=2, total=2))
         return cells
+
+    @property
+    def diameter(self) -> float | None:
+        """Pixels across a cell, as the model expects them; None where its weights don't say."""
+        return getattr(self.settings, "cell_diameter", 0.0) or None
+
+    def for_diameter(self, diameter: float) -> Self:
+        """The same model for cells about `diameter` pixels across. Raises `InputError` where its own isn't known."""
+        if self.diameter is None:
+            raise InputError(
+                "these published weights don't say how large the cells are that they know; "
+                "give the scale at which the image is seen, with_settings(scale=0.5)"
+            )
+        return super().for_diameter(diameter)
 
     def view(self, image: np.ndarray) -> np.ndarray:
         """The grey image at the scale at which it is seen: float32 (h, w)."""

@@ -142,7 +142,7 @@ class Toy(WrappedSegmenter):
     looks = 0
 
     def __init__(self):
-        self.settings = ToySettings(min_area=1)
+        self.settings = ToySettings(min_area=1, cell_diameter=50.0)
 
     def look(self, image, on_progress=lambda progress: None):
         type(self).looks += 1
@@ -168,6 +168,11 @@ def test_thresholds_are_those_of_the_highest_ap_and_the_network_looks_once():
     assert found.ids.tolist() == [0, 1]
     assert len(best.with_score_threshold(0.9).segment(image)) == 1
     assert best.for_diameter(100.0).settings.scale == pytest.approx(0.5)
+    assert best.diameter == 50
+    unsaid = best.with_settings(cell_diameter=0.0)
+    assert unsaid.diameter is None
+    with pytest.raises(InputError, match="don't say how large the cells are"):
+        unsaid.for_diameter(100.0)
 
 
 def test_a_contested_pixel_is_the_firsts_or_the_lasts():
