@@ -70,6 +70,6 @@ def test_what_is_cellpose_3s_is_named(models):
         family.train("scratch", [PAIR], family.read_recipe("quick"), Run())
     with pytest.raises(InputError, match=r"a network of Cellpose 4; give a recipe of it \(--recipe cpsam\)"):
         family.train("cpsam", [PAIR], family.read_recipe("quick"), Run())
-    assert family.bases == ("cpsam",)
+    assert (family.bases, family.default_recipe) == (("cpsam",), "cpsam")
     with pytest.raises(InputError, match=r"weights of cellpose:cpsam_v2 aren't here"):
         load_segmenter("cellpose:cpsam_v2")
