@@ -6,6 +6,7 @@ OLD := .venvs/datasets36
 BARE := .venvs/evaluate
 PEERS := .venvs/peers
 MODELS := .venvs/models
+OUTSIDE := cellpose4 stardist yolo lacss
 LIGHT := .venvs/light
 PYTHONS := 3.10 3.11 3.12 3.13
 OUT ?= quickstart
@@ -42,9 +43,13 @@ test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
 	$(LIGHT)/bin/python -m pytest -m "not slow" $(LIGHT_TESTS)
 
-test-models: $(MODELS)/.installed ## families that stand on packages which `make test` does without
-	@echo "== tests of the family flows, with cellpose"
-	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest tests/models/flows
+test-models: $(MODELS)/.installed $(OUTSIDE:%=.venvs/%/.installed) ## models on packages that `make test` does without
+	@echo "== tests of the families flows and cellpose, with Cellpose 3"
+	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest tests/models/flows tests/models/outside/test_cellpose.py
+	@for name in $(OUTSIDE); do \
+		echo "== tests of the family $$name, with its package"; \
+		OMP_NUM_THREADS=1 .venvs/$$name/bin/python -m pytest tests/models/outside/test_$$name.py || exit 1; \
+	done
 
 fuzz: $(VENV)/.dev ## damaged and hostile inputs, for FUZZ_SECONDS
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m tests.fuzz.harness
@@ -124,6 +129,17 @@ $(MODELS)/.installed: tests/models/flows/requirements.txt constraints.txt $(VENV
 	printf '%s\n%s\n' "$(CURDIR)" \
 		"$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")" \
 		>"$$($(MODELS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/venv.pth"
+	@touch $@
+
+# Networks of others, an environment each. What $(VENV) has is seen from there first, so that no second torch comes along.
+.venvs/%/.installed: tests/models/outside/%.txt constraints.txt $(VENV)/.dev
+	@echo "== setting up .venvs/$*: $* beside what $(VENV) has"
+	$(PYTHON) -m venv .venvs/$*
+	printf '%s\n%s\n' "$(CURDIR)" \
+		"$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")" \
+		>"$$(.venvs/$*/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/venv.pth"
+	.venvs/$*/bin/pip install --quiet --constraint constraints.txt --requirement tests/models/outside/$*.txt
+	[ $* != lacss ] || .venvs/$*/bin/pip install --quiet --no-deps lacss==0.15.2 "xtrain>=0.4,<0.5"
 	@touch $@
 
 clean:

@@ -13,20 +13,31 @@ EXTRA_OF = {
     "accelerate": "models",
     "cellpose": "flows",
     "distributed": "dask",
+    "flax": "lacss",
     "gradio": "demo",
     "gradio_client": "demo",
+    "jax": "lacss",
     "jinja2": "models",
+    "keras": "stardist",
     "matplotlib": "plots",
+    "optax": "lacss",
     "peft": "models",
     "safetensors": "models",
+    "stardist": "stardist",
+    "tensorflow": "stardist",
     "torch": "models",
     "transformers": "models",
+    "ultralytics": "yolo",
+    "vedo": "lacss",
 }
 
 
 @contextmanager
-def missing_libraries_named() -> Iterator[None]:
+def missing_libraries_named(**extras: str) -> Iterator[None]:
     """Around code that imports a library of an extra: where it isn't installed, the error says what brings it.
+
+    Args:
+        extras: by library, the extra to name where several bring it.
 
     Raises `InputError` in place of a `ModuleNotFoundError` of such a library; others pass as they are, and so does one
     that comes from inside a library that is there (that installation is broken, another command mends it).
@@ -40,5 +51,5 @@ def missing_libraries_named() -> Iterator[None]:
         library = (error.name or "").partition(".")[0]
         if library not in EXTRA_OF or find_spec(library) is not None:
             raise
-        extra = EXTRA_OF[library]
+        extra = extras.get(library, EXTRA_OF[library])
         raise InputError(f"{library} isn't installed; pip install 'glioma_hf[{extra}]' brings it") from error

@@ -18,6 +18,10 @@ FAMILIES = {
     "centres": "glioma_hf.models.centres.family",
     "flows": "glioma_hf.models.flows.family",
     "deepsea": "glioma_hf.models.outside.deepsea",
+    "cellpose": "glioma_hf.models.outside.cellpose",
+    "stardist": "glioma_hf.models.outside.stardist",
+    "yolo": "glioma_hf.models.outside.yolo",
+    "lacss": "glioma_hf.models.outside.lacss",
 }
 EMBEDDED = "embedded"  # the model that comes with the package
 
