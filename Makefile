@@ -19,7 +19,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: quickstart test fuzz test-light test-models test-pythons test-wheel docs setup browser clean
+.PHONY: quickstart test fuzz test-light test-postgres test-models test-pythons test-wheel docs setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
@@ -41,6 +41,10 @@ test: setup browser ## set up and run lint, types and all tests
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
 	$(LIGHT)/bin/python -m pytest -m "not slow" $(LIGHT_TESTS)
+
+test-postgres: $(VENV)/.dev ## the leaderboard's database on PostgreSQL instead of SQLite
+	@echo "== tests of the leaderboard on PostgreSQL"
+	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest tests/leaderboard
 
 test-models: $(MODELS)/.installed ## families that stand on packages which `make test` does without
 	@echo "== tests of the family flows, with cellpose"

@@ -11,14 +11,20 @@ from glioma_hf.errors import InputError
 # The name that is imported, and the extra of pyproject.toml that brings it.
 EXTRA_OF = {
     "accelerate": "models",
+    "alembic": "leaderboard",
+    "argon2": "leaderboard",
     "cellpose": "flows",
     "distributed": "dask",
     "gradio": "demo",
     "gradio_client": "demo",
+    "huey": "leaderboard",
     "jinja2": "models",
+    "limits": "leaderboard",
     "matplotlib": "plots",
     "peft": "models",
+    "psycopg": "leaderboard",
     "safetensors": "models",
+    "sqlalchemy": "leaderboard",
     "torch": "models",
     "transformers": "models",
 }
