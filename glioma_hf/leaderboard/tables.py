@@ -30,15 +30,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, relationship
 
+from glioma_hf.leaderboard.words import DEVELOPER, HERE, KINDS, MAINTAINER, MODES, PAPER, RECEIVED, STANDING, STATES
+
 LEAST_HASH = 60  # signs of a password's hash; argon2's have 97
 LEAST_IMAGES = 1  # of a task
-DEVELOPER, MAINTAINER = "developer", "maintainer"
-PAPER, HERE = "paper", "here"
-RECEIVED, SCORING, SCORED, FAILED, WITHDRAWN = "received", "scoring", "scored", "failed", "withdrawn"
-STATES = (RECEIVED, SCORING, SCORED, FAILED, WITHDRAWN)
-STANDING = (RECEIVED, SCORING, SCORED)
-RESULTS, LABEL_MAPS, MODEL = "results", "label_maps", "model"
-KINDS = (RESULTS, LABEL_MAPS, MODEL)
 
 
 def new_id() -> str:
@@ -259,7 +254,7 @@ class Performance(Recorded):
 
     __tablename__ = "performance"
     __table_args__ = (
-        CheckConstraint(_one_of("mode", ("overlapping", "flattened")), name="mode"),
+        CheckConstraint(_one_of("mode", MODES), name="mode"),
         Index("ix_performance_board", "task_id", "mode", "metric_name", "score"),
     )
     model_id: Mapped[str] = mapped_column(ForeignKey("model.id"), primary_key=True)

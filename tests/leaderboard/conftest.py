@@ -11,8 +11,14 @@ import pytest
 
 pytest.importorskip("sqlalchemy", reason="the extra leaderboard isn't installed")
 
+from glioma_hf.leaderboard import bounded, jobs
+from glioma_hf.leaderboard.board import Board
+from glioma_hf.leaderboard.catalogue import add_data_set, begin
 from glioma_hf.leaderboard.database import Database
+from glioma_hf.leaderboard.queue import Queue
 from glioma_hf.leaderboard.record import FolderRecord
+from glioma_hf.leaderboard.tables import Developer
+from tests.leaderboard.made import own_results
 from tests.postgres import VARIABLE
 
 BACKENDS = ["postgresql"] if VARIABLE in os.environ else ["sqlite"]
@@ -54,3 +60,50 @@ def database(new_place, record) -> Iterator[Database]:
     opened = Database(new_place(), record)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def in_this_process(monkeypatch) -> None:
+    """Work is done without a process of its own, which takes a second or more to begin."""
+
+    def run(work, folder, facts, bounds, alive=lambda: None):
+        with monkeypatch.context() as patch:
+            patch.chdir(folder)
+            return jobs.WORKS[work](**facts)
+
+    monkeypatch.setattr(bounded, "run", run)
+
+
+@pytest.fixture
+def board(database, tmp_path, folder) -> Iterator[Board]:
+    """A leaderboard with the paper's figures and the tasks of a synthetic data set; no worker."""
+    opened = Board(database, Queue(database.engine.url, tmp_path / "queue"))
+    begin(opened)
+    add_data_set(opened, folder, "synthetic", title="Synthetic cells", cell_type="synthetic", objects=["cells", "soma"])
+    yield opened
+    opened.queue.close()
+
+
+def _developer(board: Board, name: str) -> str:
+    with board.database.writing() as session:
+        row = Developer(name=name)
+        session.add(row)
+    return row.id
+
+
+@pytest.fixture
+def ann(board) -> str:
+    """The id of a developer."""
+    return _developer(board, "Ann")
+
+
+@pytest.fixture
+def bob(board) -> str:
+    """The id of another."""
+    return _developer(board, "Bob")
+
+
+@pytest.fixture(scope="session")
+def results(folder, tmp_path_factory) -> Path:
+    """Results for the task of the synthetic data set, most cells right."""
+    return own_results(folder, tmp_path_factory.mktemp("results") / "results.json")
