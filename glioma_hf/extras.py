@@ -15,6 +15,7 @@ EXTRA_OF = {
     "argon2": "leaderboard",
     "cellpose": "flows",
     "distributed": "dask",
+    "fastapi": "leaderboard",
     "gradio": "demo",
     "gradio_client": "demo",
     "huey": "leaderboard",
@@ -27,6 +28,7 @@ EXTRA_OF = {
     "sqlalchemy": "leaderboard",
     "torch": "models",
     "transformers": "models",
+    "uvicorn": "leaderboard",
 }
 
 

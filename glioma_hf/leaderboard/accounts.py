@@ -144,6 +144,12 @@ def add_account(board: Board, name: str, password: str, role: str = DEVELOPER) -
     return row.id
 
 
+def has_account(board: Board, name: str) -> bool:
+    """Whether somebody is called so."""
+    with board.database.reading() as session:
+        return _by_name(session, name) is not None
+
+
 def set_role(board: Board, name: str, role: str) -> None:
     """Make somebody a maintainer, or a developer again. Raises `InputError` where nobody is called so."""
     with board.database.writing() as session:

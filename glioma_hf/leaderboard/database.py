@@ -56,8 +56,7 @@ class Database:
             self.catch_up()
         except OperationalError as error:
             self.engine.dispose()
-            reason = " ".join(str(error.orig).split())[:160]
-            raise InputError(f"the leaderboard's database can't be opened ({reason}); see that it is there") from None
+            raise _not_opened(error) from None
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -87,6 +86,28 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def rebuild(where: str | Path, record: Record) -> int:
+    """Make a database from its record alone; how many rows it has then.
+
+    Raises `InputError` where one is there already: what is in it and not in the record would stay.
+    """
+    engine = _engine(address_of(where))
+    try:
+        there = {table.__tablename__ for table in RECORDED} & set(inspect(engine).get_table_names())
+    except OperationalError as error:
+        raise _not_opened(error) from None
+    finally:
+        engine.dispose()
+    if there:
+        raise InputError("a leaderboard's database is there already; give an empty one")
+    database = Database(where, record)
+    try:
+        with database.reading() as session:
+            return sum(map(len, content(session).values()))
+    finally:
+        database.close()
 
 
 def address_of(where: str | Path) -> URL:
@@ -146,6 +167,11 @@ def newest(entries: Iterator[Entry]) -> list[Entry]:
         if known is None or entry.row["version"] >= known.row["version"]:
             last[key] = entry
     return list(last.values())
+
+
+def _not_opened(error: OperationalError) -> InputError:
+    reason = " ".join(str(error.orig).split())[:160]
+    return InputError(f"the leaderboard's database can't be opened ({reason}); see that it is there")
 
 
 def _engine(url: URL) -> Engine:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +23,7 @@ from glioma_hf.leaderboard.database import Database
 from glioma_hf.leaderboard.queue import Queue
 from glioma_hf.leaderboard.record import FolderRecord
 from glioma_hf.leaderboard.tables import Developer
-from tests.leaderboard.made import own_results
+from tests.leaderboard.made import command, own_results
 from tests.postgres import VARIABLE
 
 BACKENDS = ["postgresql"] if VARIABLE in os.environ else ["sqlite"]
@@ -107,3 +112,34 @@ def bob(board) -> str:
 def results(folder, tmp_path_factory) -> Path:
     """Results for the task of the synthetic data set, most cells right."""
     return own_results(folder, tmp_path_factory.mktemp("results") / "results.json")
+
+
+@pytest.fixture(scope="session")
+def served(folder, tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """A leaderboard with the tests' synthetic data set, served on SQLite: its address, and its folder."""
+    home = tmp_path_factory.mktemp("served") / "board"
+    added = ["leaderboard", "add", folder, "--name", "synthetic", "--title", "Synthetic cells"]
+    done = command(*added, "--cell-type", "synthetic", "--licence", "CC0-1.0", "--folder", home, "--objects", "cells")
+    assert done.stdout == "synthetic, spec/test: cells\nsynthetic, gen/test: cells\n", done.stderr
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = "import sys; from glioma_hf.cli import main; main()"
+    given = ["leaderboard", "serve", "--folder", str(home), "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    server = subprocess.Popen([sys.executable, "-c", code, *given], env=environment, stderr=subprocess.PIPE, text=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(url, timeout=5)
+                break
+            except OSError:
+                assert server.poll() is None, server.stderr.read()
+                time.sleep(0.5)
+        else:
+            pytest.fail("the leaderboard didn't start within two minutes")
+        yield url, home
+    finally:
+        server.terminate()
+        server.wait(30)

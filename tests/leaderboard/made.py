@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,3 +33,12 @@ def wait_for(done: Callable[[], bool], seconds: float = 90) -> None:
     while not done():
         assert time.monotonic() < until, "it wasn't done in time"
         time.sleep(0.1)
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess:
+    """`glioma-hf` with these arguments, and a password at hand."""
+    code = "import sys; from glioma_hf.cli import main; main()"
+    path = os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": path, "GLIOMA_HF_PASSWORD": "correct horse battery"}
+    given = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(given, capture_output=True, text=True, env=environment, timeout=300)
