@@ -199,7 +199,9 @@ def _finish(board: Board, taken: Taken, found: dict[str, Any], rows: dict[str, A
             for image in session.scalars(images):
                 session.add(Prediction(**key, cell_image_id=image, prediction_url=_predictions_of(taken)))
             row.state, row.finished = SCORED, now()
-            row.model.num_params = row.model.num_params or found["parameters"]
+            row.model.num_params = (
+                found["parameters"] or row.model.num_params
+            )  # what was counted, or else what was said
             session.delete(lease)
     except Lost:
         return False

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select
 
 from glioma_hf import InputError
-from glioma_hf.leaderboard import jobs, scoring
+from glioma_hf.leaderboard import examples, jobs, scoring
 from glioma_hf.leaderboard.bounded import Bounds, Exceeded
 from glioma_hf.leaderboard.examples import SPOILT, seed
 from glioma_hf.leaderboard.standings import Asked, standings
@@ -60,12 +60,12 @@ def test_files_that_are_no_results_of_the_task(board, ann, tmp_path):
         ([SQUARE | {"score": float("nan")}], "scores are finite numbers"),
         ([SQUARE | {"segmentation": {"size": [192, 256], "counts": "0" * 10**6}}], "RLE"),
         ([SQUARE | {"segmentation": {"size": [10**6, 10**6], "counts": "PPPP"}}], "size"),
-        ([SQUARE | {"segmentation": [[10, 10, 1e9, 10, 20, 20]]}], "object|annotation"),
-        ([], "neither|no object"),
+        ([SQUARE | {"segmentation": [[10, 10, float("inf"), 10, 20, 20]]}], "finite"),
+        ([], "no object of the task 'cells'"),
     ):
         sentence = refused(board, ann, written(file, content))
-        assert sentence.startswith("bad.json")
-        assert any(part in sentence for part in told.split("|")), sentence
+        assert sentence.startswith("bad.json"), sentence
+        assert told in sentence, sentence
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -80,7 +80,7 @@ def test_a_million_objects_end_at_a_bound(board, ann, tmp_path):
     row = json.dumps(SQUARE | {"segmentation": rle})
     board.limits = replace(board.limits, check=Bounds(20, 400))
     file = written(tmp_path / "million.json", "[" + ",".join([row] * 10**6) + "]")
-    with pytest.raises(Exceeded, match="more than 400 MB of memory|longer than 20 s"):
+    with pytest.raises(Exceeded, match=r"more than 400 MB of memory|longer than 20 s"):
         submit(board, ann, TASK, "results", file, ModelFacts("Bad"))
 
 
@@ -137,7 +137,7 @@ def test_names_of_files_are_names_alone(board, ann, results, name):
 
 def test_models_are_said_in_plain_text():
     for field, text in (("name", ""), ("name", "a\x00"), ("name", "a\u202eb"), ("card", "x" * 30_000)):
-        with pytest.raises(InputError, match="the model's|a model has a name"):
+        with pytest.raises(InputError, match=r"the model's|a model has a name"):
             ModelFacts(**{"name": "One", field: text})
     for address in ("javascript:alert(1)", "data:text/html,x", "ftp://a"):
         with pytest.raises(InputError, match="begins with https"):
@@ -168,16 +168,17 @@ def test_a_model_is_run_on_the_tasks_images(board, ann, tmp_path):
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_the_example_fills_a_leaderboard_once(database, tmp_path):
+def test_the_example_fills_a_leaderboard_once(database, tmp_path, monkeypatch):
     from glioma_hf.leaderboard.board import Board
     from glioma_hf.leaderboard.queue import Queue
 
+    monkeypatch.setattr(examples, "SPOILT", dict(list(SPOILT.items())[:2]))
     board = Board(database, Queue(database.engine.url, tmp_path / "queue"))
     assert seed(board, tmp_path / "home")
     with board.database.reading() as session:
         table = standings(session, Asked(task=TASK))
         names = {row.model.name for row in table.rows}
-        assert names == set(SPOILT)
-        assert table.rows[0].scores["ap50"] > table.rows[-1].scores["ap50"]
+        assert names == set(examples.SPOILT)
+        assert table.rows[0].scores["ap50"] > table.rows[-1].scores["ap50"] > 0
     assert not seed(board, tmp_path / "home")
     board.queue.close()
