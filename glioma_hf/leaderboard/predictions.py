@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -64,18 +65,20 @@ def read_predictions_file(path: str | Path, references: InstanceSet) -> Instance
     return InstanceSet(instances, references.names, str(path), references.kinds, references.typed and typed)
 
 
-def image_of(path: str | Path, file_name: str) -> Instances | None:
-    """The predictions of one image of a file; None where it has none of that name."""
+def image_of(path: str | Path, file_name: str, counted: Collection[int]) -> Instances | None:
+    """The predictions of one image of a file; None where it has none of that name.
+
+    Args:
+        counted: categories that the task counts; objects without a category are all counted.
+    """
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(path, filters=[("file_name", "=", file_name)]).to_pylist()
+    table = pq.read_table(path, filters=[("file_name", "=", file_name)])
+    rows = table.to_pylist()
     if not rows:
         return None
     size = (rows[0]["height"], rows[0]["width"])
     rles = [{"size": list(size), "counts": counts} for counts in rows[0]["counts"]]
-    return Instances.from_rles(rles, size, rows[0]["categories"], rows[0]["scores"])
-
-
-def best_first(side: Instances) -> Instances:
-    """By falling score, as they are drawn and ranked."""
-    return side if side.scores is None else side.select(np.argsort(-side.scores, kind="stable"))
+    found = Instances.from_rles(rles, size, rows[0]["categories"], rows[0]["scores"])
+    typed = (table.schema.metadata or {}).get(_TYPED) == b"1"
+    return found.select(np.isin(found.categories, list(counted))) if typed else found

@@ -36,7 +36,7 @@ class Asked:
     """What of the leaderboard is asked for.
 
     Attributes:
-        task: its id; the first that has scores without it.
+        task: its id or name; the one with most models without it.
         mode: "overlapping" or "flattened".
         sort: a score.
         trained: "zero_shot", "trained" or "" for both; licence, most_parameters: further filters, "" and None for all.
@@ -126,10 +126,12 @@ def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
 
 
 def find_task(session: Session, task: str) -> Task | None:
-    """A task by its id or name; without one the first by name that has scores. Raises `InputError` for another."""
+    """A task by its id or name; without one the one with most models. Raises `InputError` for another."""
     if not task:
-        first = select(Task).where(Task.id.in_(select(Performance.task_id).distinct())).order_by(Task.name)
-        return session.scalars(first.limit(1)).unique().first()
+        models = func.count(Performance.model_id.distinct())
+        most = select(Performance.task_id).join(Model).where(Model.published).group_by(Performance.task_id)
+        busiest = session.scalars(most.order_by(models.desc(), Performance.task_id).limit(1)).first()
+        return None if busiest is None else session.get(Task, busiest)
     found = session.get(Task, task) or session.scalars(select(Task).filter_by(name=task)).unique().first()
     if found is None:
         raise InputError(f"there is no task {task[:80]!r}; the page Tasks lists them")

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import api
 import browsing
+import comparing
 import taking_part
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,7 +28,13 @@ from glioma_hf.leaderboard.board import Board
 
 LOG = logging.getLogger("glioma_hf.leaderboard")
 HERE = Path(__file__).parent
-NAVIGATION = (("/", "Leaderboard"), ("/tasks", "Tasks"), ("/cells", "Cells"), ("/take-part", "Take part"))
+NAVIGATION = (
+    ("/", "Leaderboard"),
+    ("/tasks", "Tasks"),
+    ("/cells", "Cells"),
+    ("/compare", "Compare"),
+    ("/take-part", "Take part"),
+)
 
 
 class Site:
@@ -55,6 +62,7 @@ def make_site(board: Board, doors: Doors | None = None) -> FastAPI:
     )
     app.state.site = Site(board, doors or Doors(board))
     app.include_router(browsing.router)
+    app.include_router(comparing.router)
     app.include_router(taking_part.router)
     app.include_router(api.router)
     app.mount("/web", StaticFiles(directory=HERE / "web"))

@@ -218,3 +218,20 @@ def test_a_maintainer_adds_a_data_set(site, board, folder):
     again = client.post("/maintain/add", data=given)
     assert sentence(again) == "The leaderboard has a data set more already; give another name."
     assert "site_pages" in sys.modules
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_models_are_compared_on_one_image(site, board, results):
+    client, word = enter(site, "Ann")
+    assert "no predictions to look at" in site().get("/compare").text
+    send(client, word, results, model="Mine")
+    scoring.score(board, board.queue.waiting()[0])
+    page = client.get("/compare").text
+    assert page.count("<option") >= 3
+    aps = [float(ap) for ap in re.findall(r"\(AP50 ([\d.]+)\)", page)]
+    assert aps == sorted(aps), "the hardest first"
+    picture = re.search(r'src="(/compare/[^"]+\.jpg)"', page)[1]
+    assert client.get(picture).content[:2] == b"\xff\xd8"
+    assert re.search(r"AP50 \d\.\d+, \d+ found, 0 where nothing is, \d+ missed", page)
+    assert site().get(picture).status_code == 404, "it isn't published"
+    assert "Mine" not in site().get("/compare").text

@@ -21,3 +21,19 @@ for (const part of document.querySelectorAll("[data-live]")) {
   };
   setTimeout(again, 1000);
 }
+// Panes that show one image are zoomed and moved together.
+const panes = [...document.querySelectorAll(".pane")];
+const zoom = document.querySelector("#zoom");
+if (zoom) zoom.addEventListener("input", () => {
+  for (const pane of panes) {
+    const [x, y] = [pane.scrollLeft + pane.clientWidth / 2, pane.scrollTop + pane.clientHeight / 2];
+    const grown = Number(zoom.value) / Number(pane.dataset.zoom || 1);
+    pane.dataset.zoom = zoom.value;
+    pane.scrollTo(x * grown - pane.clientWidth / 2, y * grown - pane.clientHeight / 2);
+  }
+  zoom.parentElement.querySelector("output").textContent = `${zoom.value} x`;
+});
+for (const pane of panes) pane.addEventListener("scroll", () => {
+  for (const other of panes) if (other !== pane && (other.scrollLeft !== pane.scrollLeft || other.scrollTop !== pane.scrollTop))
+    other.scrollTo(pane.scrollLeft, pane.scrollTop);
+});
