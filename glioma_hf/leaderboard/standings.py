@@ -72,7 +72,7 @@ class Standing:
     Attributes:
         rank: from 1 on; those that tie have one rank.
         tied: whether others have it too.
-        scores: by name; `bars` the same relative to the best of all models, 0 ... 1.
+        scores: by name; `bars` the same relative to the best of the models shown, 0 ... 1.
         interval: 95 % of AP50; None where it isn't known.
     """
 
@@ -116,7 +116,7 @@ def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
         page = page.limit(PAGE).offset(PAGE * (asked.page - 1))
     models = [row[0] for row in session.execute(page).unique()]
     scores = _scores(session, task.id, asked.mode, [model.id for model in models])
-    best = _best(session, asked, task)
+    best = _best(scores)
     scorings = _intervals(session, task.id, asked.mode, [model.id for model in models])
     rows = _ranked(session, asked, task, models, scores, best, scorings, 1 if whole else 1 + PAGE * (asked.page - 1))
     licences = session.scalars(select(Model.licence).where(Model.published, Model.licence != "").distinct())
@@ -156,7 +156,7 @@ def _chosen(asked: Asked, task: Task) -> Any:
     """Models that the viewer may see and the filters leave, with the score that they are sorted by."""
     shown = Model.published if asked.viewer is None else Model.published | (Model.developer_id == asked.viewer)
     of_task = (Performance.task_id == task.id) & (Performance.mode == asked.mode)
-    any_score = select(Performance.model_id).where(of_task).distinct()
+    any_score = select(Performance.model_id).where(of_task, Performance.metric_name == "ap50")  # which all have
     chosen = select(Model).where(shown, Model.id.in_(any_score))
     sorted_by = of_task & (Performance.model_id == Model.id) & (Performance.metric_name == asked.sort)
     chosen = chosen.outerjoin(Performance, sorted_by)
@@ -179,12 +179,13 @@ def _scores(session: Session, task: str, mode: str, models: Sequence[str]) -> di
     return found
 
 
-def _best(session: Session, asked: Asked, task: Task) -> dict[str, float]:
-    """Of each score that any published model has, the best: the end of its bars."""
-    limits = select(Performance.metric_name, func.max(Performance.score), func.min(Performance.score))
-    chosen = limits.where(Performance.task_id == task.id, Performance.mode == asked.mode)
-    found = session.execute(chosen.group_by(Performance.metric_name))
-    return {name: most if BY_NAME[name].higher_is_better else least for name, most, least in found if name in BY_NAME}
+def _best(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Of each score that any of these models has, the best: the end of its bars."""
+    found: dict[str, list[float]] = {}
+    for own in scores.values():
+        for name, score in own.items():
+            found.setdefault(name, []).append(score)
+    return {n: max(values) if BY_NAME[n].higher_is_better else min(values) for n, values in found.items()}
 
 
 def _intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[str, float, float]]:

@@ -7,16 +7,18 @@ from typing import Annotated, Any
 
 from browsing import asked_of
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
+from fastapi.responses import PlainTextResponse
 from guards import place_of
 from pydantic import BaseModel
 from sqlalchemy import select
 
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.accounts import Visitor
+from glioma_hf.leaderboard.hub_results import eval_results, eval_yaml
 from glioma_hf.leaderboard.metrics import COLUMNS
 from glioma_hf.leaderboard.standings import Asked, standings
 from glioma_hf.leaderboard.submissions import ModelFacts, own_submissions, publish, submit, withdraw
-from glioma_hf.leaderboard.tables import CellImage, Model, Scoring, Submission, Task, TaskImage
+from glioma_hf.leaderboard.tables import CellImage, DataSet, Model, Performance, Scoring, Submission, Task, TaskImage
 
 router = APIRouter(prefix="/api")
 
@@ -154,3 +156,27 @@ def _told(row: Submission) -> dict[str, Any]:
     moments = {"created": row.created.isoformat(), "finished": row.finished and row.finished.isoformat()}
     facts = {"id": row.id, "model": row.model_id, "model_name": row.model.name, "task": row.task.name}
     return facts | {"state": row.state, "told": row.told, "file": row.file_name} | moments
+
+
+@router.get("/models/{model}/eval_results.yaml", response_class=PlainTextResponse)
+def model_eval_results(request: Request, model: str) -> str:
+    """The scores of a published model as its repository on the Hub has them; of data sets that are on the Hub."""
+    with request.app.state.site.board.database.reading() as session:
+        found = session.get(Model, model)
+        if found is None or not found.published:
+            raise InputError("there is no such model, or it isn't published")
+        rows = session.scalars(select(Performance).filter_by(model_id=model)).all()
+        known = {task.id: task for task in session.scalars(select(Task)).unique()}
+        scores = [(known[row.task_id], row.mode, row.metric_name, row.score) for row in rows]
+        return eval_results(scores, found.upload_time.date(), f"{request.base_url}models/{model}")
+
+
+@router.get("/data_sets/{name}/eval.yaml", response_class=PlainTextResponse)
+def data_set_eval(request: Request, name: str) -> str:
+    """The tasks of a data set as its repository on the Hub has them."""
+    with request.app.state.site.board.database.reading() as session:
+        found = session.scalars(select(DataSet).filter_by(name=name)).first()
+        if found is None:
+            raise InputError("there is no such data set")
+        own = select(Task).filter_by(data_set_id=found.id).order_by(Task.name)
+        return eval_yaml(found, session.scalars(own).unique())

@@ -33,7 +33,7 @@ def launch(folder: str | Path, port: int, host: str = "127.0.0.1", workers: int 
     if worker is not None:
         worker.start()
     try:
-        uvicorn.run(make_site(board), host=host, port=port, log_level="warning", server_header=False)
+        uvicorn.run(make_site(board, gradio=True), host=host, port=port, log_level="warning", server_header=False)
     finally:
         if worker is not None:
             worker.stop()

@@ -55,8 +55,8 @@ class Site:
         return self.doors.visitor(request.cookies.get(COOKIE))
 
 
-def make_site(board: Board, doors: Doors | None = None) -> FastAPI:
-    """The site of a board."""
+def make_site(board: Board, doors: Doors | None = None, gradio: bool = False) -> FastAPI:
+    """The site of a board; with `gradio` its API for gradio_client too, at /gradio, which takes seconds to load."""
     app = FastAPI(
         title="Leaderboard of cell segmentation", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
@@ -73,6 +73,14 @@ def make_site(board: Board, doors: Doors | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told)
     app.add_exception_handler(Exception, _unforeseen)
+    if taking_part.HUB:
+        from huggingface_hub import attach_huggingface_oauth
+
+        attach_huggingface_oauth(app)
+    if gradio:
+        import by_gradio
+
+        return by_gradio.mounted(app, app.state.site)
     return app
 
 

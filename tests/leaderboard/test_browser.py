@@ -112,7 +112,7 @@ def test_a_developer_takes_part_and_everybody_sees_it(visit, served, results):
     page.get_by_label("Name of the model").fill("Bad")
     page.get_by_role("button", name="Send").click()
     told = page.wait_for_selector(".bad").inner_text()
-    assert told.startswith("Bad.json isn't JSON"), told
+    assert told.startswith("Bad.json isn't a list of COCO results"), told
 
 
 def test_a_maintainer_adds_a_data_set(visit, served, folder):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from glioma_hf.leaderboard.database import Database, content
 from glioma_hf.leaderboard.record import FolderRecord
 from tests.leaderboard.made import TASK, command
@@ -46,6 +48,22 @@ def test_the_commands_end_to_end(served, results, tmp_path):
     assert done.stdout == f"{sum(map(len, contents[0].values()))} rows\n"
     again = command("leaderboard", "rebuild", "--database", tmp_path / "new.sqlite", "--record", home / "record")
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
+
+
+def test_gradio_client_submits(served, results, monkeypatch):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    url, home = served
+    assert command("leaderboard", "account", "Greta", "--folder", home).returncode == 0
+    client = Client(f"{url}/gradio", verbose=False)
+    arguments = [handle_file(results), TASK, "results", "By Gradio", "Greta"]
+    with pytest.raises(AppError, match="name or password is wrong"):
+        client.predict(*arguments, "a wrong password", api_name="/submit")
+    assert client.predict(*arguments, "correct horse battery", api_name="/submit").split()[1] == "received"
+    table = client.predict("glioma_c6, spec/test: cells", "overlapping", "ap50", api_name="/leaderboard")
+    assert table["data"][0][:2] == [1, "Cellpose, fine-tuned"]
 
 
 def test_a_leaderboard_that_is_not_there_is_told(results):

@@ -235,3 +235,31 @@ def test_models_are_compared_on_one_image(site, board, results):
     assert re.search(r"AP50 \d\.\d+, \d+ found, 0 where nothing is, \d+ missed", page)
     assert site().get(picture).status_code == 404, "it isn't published"
     assert "Mine" not in site().get("/compare").text
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_scores_are_told_as_the_hub_has_them(site, board, results):
+    import yaml
+    from huggingface_hub import parse_eval_result_entries
+    from sqlalchemy import select
+
+    from glioma_hf.leaderboard.tables import DataSet
+
+    client, word = enter(site, "Ann")
+    send(client, word, results)
+    scoring.score(board, board.queue.waiting()[0])
+    model = re.search(r'href="/models/(\w+)"', client.get("/take-part").text)[1]
+    address = f"/api/models/{model}/eval_results.yaml"
+    assert client.get(address).status_code == 404
+    client.post("/take-part/publish", data={"word": word, "model": model, "published": "yes"})
+    assert yaml.safe_load(client.get(address).text) == [], "the data set isn't on the Hub"
+    with board.database.writing() as session:
+        session.scalars(select(DataSet).filter_by(name="synthetic")).one().place = "me/cells"
+    entries = parse_eval_result_entries(yaml.safe_load(client.get(address).text))
+    by_task = {entry.task_id: entry for entry in entries}
+    table = client.get("/api/leaderboard", params={"task": TASK}).json()
+    ap = by_task["spec_test_cells_overlapping_ap50"]
+    assert (ap.dataset_id, ap.value) == ("me/cells", round(table["rows"][0]["scores"]["ap50"], 6))
+    assert ap.source_url.endswith(f"/models/{model}")
+    tasks = {task["id"] for task in yaml.safe_load(client.get("/api/data_sets/synthetic/eval.yaml").text)["tasks"]}
+    assert set(by_task) <= tasks
