@@ -36,7 +36,7 @@ test: setup browser ## set up and run lint, types and all tests
 		-m "not exhaustive and not alone"
 	@echo "== tests of the page and of several processes, one after the other: a busy machine keeps them waiting"
 	$(BIN)/python -m pytest tests/demo
-	$(BIN)/python -m pytest -m alone tests/models tests/workflows tests/test_executor.py
+	$(BIN)/python -m pytest -m alone tests/leaderboard tests/models tests/workflows tests/test_executor.py
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
@@ -44,7 +44,8 @@ test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 
 test-postgres: $(VENV)/.dev ## the leaderboard's database on PostgreSQL instead of SQLite
 	@echo "== tests of the leaderboard on PostgreSQL"
-	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest tests/leaderboard
+	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest tests/leaderboard \
+		--ignore tests/leaderboard/test_browser.py --ignore tests/leaderboard/test_commands.py
 
 test-models: $(MODELS)/.installed ## families that stand on packages which `make test` does without
 	@echo "== tests of the family flows, with cellpose"

@@ -11,6 +11,8 @@ from tests.demo.conftest import CHROMIUM, NARROW, QUIET, WIDE, screenshot
 from tests.demo.test_access import serious
 from tests.leaderboard.made import TASK, command
 
+pytestmark = pytest.mark.alone
+
 SECRET = "correct horse battery"
 
 

@@ -10,6 +10,8 @@ from glioma_hf.leaderboard.database import Database, content
 from glioma_hf.leaderboard.record import FolderRecord
 from tests.leaderboard.made import TASK, command
 
+pytestmark = pytest.mark.alone
+
 
 def test_the_commands_end_to_end(served, results, tmp_path):
     """Account, submission, scores, and the database from its record alone."""

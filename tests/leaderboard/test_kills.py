@@ -23,6 +23,8 @@ from tests.conftest import ROOT
 from tests.leaderboard.living import LIMITS, unfinished
 from tests.leaderboard.made import wait_for
 
+pytestmark = pytest.mark.alone
+
 MOMENTS = ("submitting", "acknowledged", "publishing")  # after which word of the server it is killed, or a little later
 LATER = 1.5  # seconds
 
