@@ -20,7 +20,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: quickstart test fuzz test-light test-models test-pythons test-wheel docs setup browser clean
+.PHONY: quickstart test fuzz test-light test-postgres test-models test-pythons test-wheel docs setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
@@ -37,11 +37,16 @@ test: setup browser ## set up and run lint, types and all tests
 		-m "not exhaustive and not alone"
 	@echo "== tests of the page and of several processes, one after the other: a busy machine keeps them waiting"
 	$(BIN)/python -m pytest tests/demo
-	$(BIN)/python -m pytest -m alone tests/models tests/workflows tests/test_executor.py
+	$(BIN)/python -m pytest -m alone tests/leaderboard tests/models tests/workflows tests/test_executor.py
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
 	$(LIGHT)/bin/python -m pytest -m "not slow" $(LIGHT_TESTS)
+
+test-postgres: $(VENV)/.dev ## the leaderboard's database on PostgreSQL instead of SQLite
+	@echo "== tests of the leaderboard on PostgreSQL"
+	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest tests/leaderboard \
+		--ignore tests/leaderboard/test_browser.py --ignore tests/leaderboard/test_commands.py
 
 test-models: $(MODELS)/.installed $(OUTSIDE:%=.venvs/%/.installed) ## models on packages that `make test` does without
 	@echo "== tests of the families flows and cellpose, with Cellpose 3"

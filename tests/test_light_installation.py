@@ -22,11 +22,17 @@ from tests.strategies import square
 
 PACKAGE = ROOT / "glioma_hf"
 HIDE = f"import sys; sys.modules.update(dict.fromkeys({list(EXTRA_OF)!r})); "
-# Rooms that come with the extra `models`, and the one file beside them that hands out tensors.
-NEEDS_MODELS = ("models", "workflows")
+# Rooms that come with the extras `models` and `leaderboard`, and the one file beside them that hands out tensors.
+NEEDS_MODELS = ("models", "workflows", "leaderboard")
 TENSORS = {"glioma_hf.data.crops"}
 # What is imported under another name than it is installed by.
-INSTALLED_BY = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "gradio_client": "gradio"}
+INSTALLED_BY = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+    "gradio_client": "gradio",
+    "argon2": "argon2-cffi",
+}
 
 
 def light(code: str) -> subprocess.CompletedProcess:
@@ -120,6 +126,6 @@ def test_the_table_of_extras_is_that_of_the_project():
         used |= {name.split(".")[0] for name in imports_of(path)} - beside
     others = used - set(sys.stdlib_module_names) - {"glioma_hf", "spaces"}  # `spaces` is there on the Hub alone
     wanted = {INSTALLED_BY.get(name, name) for name in others}
-    brought = ("models", "plots", "demo", "flows", "dask", "cellpose", "stardist", "yolo", "lacss")
+    brought = ("models", "plots", "demo", "leaderboard", "flows", "dask", "cellpose", "stardist", "yolo", "lacss")
     known = base | names([r for name in brought for r in extras[name]])
     assert base <= wanted <= known | {"lacss"}  # which goes in without what it asks for, see docs/howto/outside.md

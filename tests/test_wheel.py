@@ -87,7 +87,7 @@ def test_what_is_in_it(wheel):
     assert package <= names
     for ending in (".safetensors", "/recipes/quick.json", ".html", ".md", "/py.typed"):
         assert [name for name in package if name.endswith(ending)], ending
-    for folder in ("metric", "spaces/demo"):
+    for folder in ("metric", "spaces/demo", "spaces/leaderboard"):
         beside = {str(p.relative_to(ROOT)) for p in (ROOT / folder).glob("*") if p.is_file()}
         assert {f"glioma_hf/_bundled/{name}" for name in beside} <= names
     others = {

@@ -13,6 +13,7 @@ from glioma_hf.cli.console import say
 from glioma_hf.cli.data import data_app
 from glioma_hf.cli.demo import demo
 from glioma_hf.cli.failures import DEBUG, explain
+from glioma_hf.cli.leaderboard import leaderboard_app
 from glioma_hf.cli.models import predict, push, quickstart, train, tune
 from glioma_hf.cli.scores import agreement, evaluate
 from glioma_hf.cli.tables import benchmark
@@ -20,6 +21,7 @@ from glioma_hf.extras import missing_libraries_named
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(data_app, name="data")
+app.add_typer(leaderboard_app, name="leaderboard")
 for command in (quickstart, train, tune, predict, evaluate, agreement, benchmark, push, demo):
     app.command()(command)
 

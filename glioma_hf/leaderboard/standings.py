@@ -1,0 +1,300 @@
+"""The leaderboard's table: models on one task in one mode, sorted, filtered, with intervals and ties.
+
+Models tie where the data can't tell them apart: the difference of their APs, bootstrapped over the images for both at
+once, may be 0. A group begins with the best model that doesn't tie with the one before it. That is asked of scores that
+follow from each image's counts; others, and the paper's figures, which have no counts, are in their order alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from glioma_hf.benchmark.results import ImageCounts
+from glioma_hf.errors import InputError
+from glioma_hf.leaderboard.metrics import BY_NAME, COLUMNS, Column
+from glioma_hf.leaderboard.tables import Model, Performance, Scoring, Task
+from glioma_hf.leaderboard.words import MODES, PAPER
+from glioma_hf.metrics.intervals import paired_interval
+from glioma_hf.metrics.matching import Counts
+
+PAGE = 50  # models
+BLOCKS = 200  # of consecutive images, which are drawn together where there are more
+_AT = {"ap50": 0, "f1": 0, "ap75": 1, "ap90": 2}  # which of a row's thresholds a score is of
+TRAINED = {"": "any", "zero_shot": "zero-shot", "trained": "trained on the data"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of the leaderboard is asked for.
+
+    Attributes:
+        task: its id or name; the one with most models without it.
+        mode: "overlapping" or "flattened".
+        sort: a score.
+        trained: "zero_shot", "trained" or "" for both; licence, most_parameters: further filters, "" and None for all.
+        page: from 1 on.
+        viewer: whose own models are shown before they are published.
+    """
+
+    task: str = ""
+    mode: str = MODES[0]
+    sort: str = "ap50"
+    trained: str = ""
+    licence: str = ""
+    most_parameters: int | None = None
+    page: int = 1
+    viewer: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("mode", self.mode, MODES),
+            ("score", self.sort, BY_NAME),
+            ("filter", self.trained, TRAINED),
+        ):
+            if value not in known:
+                raise InputError(f"the {name} {value[:40]!r} isn't known; it is {', '.join(map(str, known))}")
+        if self.page < 1:
+            raise InputError("pages are counted from 1")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model in the table.
+
+    Attributes:
+        rank: from 1 on; those that tie have one rank.
+        tied: whether others have it too.
+        scores: by name; `bars` the same relative to the best of the models shown, 0 ... 1.
+        interval: 95 % of AP50; None where it isn't known.
+    """
+
+    model: Model
+    rank: int
+    tied: bool
+    scores: Mapping[str, float]
+    bars: Mapping[str, float]
+    interval: tuple[float, float] | None
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether its figures are the paper's."""
+        return self.model.source == PAPER
+
+
+@dataclass(frozen=True)
+class Standings:
+    """A page of the table: its models, which scores any of them has, how many models there are in all."""
+
+    asked: Asked
+    task: Task | None
+    columns: Sequence[Column] = ()
+    rows: Sequence[Standing] = ()
+    total: int = 0
+    licences: Sequence[str] = ()
+    pages: int = field(default=1)
+
+
+def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
+    """A page of the table, or the whole of it. Raises `InputError` for a task that isn't there."""
+    task = find_task(session, asked.task)
+    if task is None:
+        return Standings(asked, None)
+    column = BY_NAME[asked.sort]
+    chosen = _chosen(asked, task)
+    total = session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
+    order = Performance.score.desc() if column.higher_is_better else Performance.score.asc()
+    page = chosen.add_columns(Performance.score).order_by(Performance.score.is_(None), order, Model.name, Model.id)
+    if not whole:
+        page = page.limit(PAGE).offset(PAGE * (asked.page - 1))
+    models = [row[0] for row in session.execute(page).unique()]
+    scores = _scores(session, task.id, asked.mode, [model.id for model in models])
+    best = _best(scores)
+    scorings = _intervals(session, task.id, asked.mode, [model.id for model in models])
+    rows = _ranked(session, asked, task, models, scores, best, scorings, 1 if whole else 1 + PAGE * (asked.page - 1))
+    licences = session.scalars(select(Model.licence).where(Model.published, Model.licence != "").distinct())
+    shown = [c for c in COLUMNS if c.name in best]
+    pages = max(1, -(-total // PAGE))
+    return Standings(asked, task, shown, rows, total, sorted(licences), pages)
+
+
+def find_task(session: Session, task: str) -> Task | None:
+    """A task by its id or name; without one the one with most models. Raises `InputError` for another."""
+    if not task:
+        models = func.count(Performance.model_id.distinct())
+        most = select(Performance.task_id).join(Model).where(Model.published).group_by(Performance.task_id)
+        busiest = session.scalars(most.order_by(models.desc(), Performance.task_id).limit(1)).first()
+        return None if busiest is None else session.get(Task, busiest)
+    found = session.get(Task, task) or session.scalars(select(Task).filter_by(name=task)).unique().first()
+    if found is None:
+        raise InputError(f"there is no task {task[:80]!r}; the page Tasks lists them")
+    return found
+
+
+def to_csv(table: Standings) -> str:
+    """The rows of a table. Names that a spreadsheet would read as formulas get a quote before them."""
+    text = io.StringIO()
+    names = [column.name for column in table.columns]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "model", "developer", "from", "zero_shot", "licence", *names, "ap50_low", "ap50_high"])
+    for row in table.rows:
+        model = row.model
+        words = [model.name, model.developer.name, model.source, model.zero_shot, model.licence]
+        numbers = [row.scores.get(name, "") for name in names]
+        writer.writerow([row.rank, *map(_plain, words), *numbers, *(row.interval or ("", ""))])
+    return text.getvalue()
+
+
+def _chosen(asked: Asked, task: Task) -> Any:
+    """Models that the viewer may see and the filters leave, with the score that they are sorted by."""
+    shown = Model.published if asked.viewer is None else Model.published | (Model.developer_id == asked.viewer)
+    of_task = (Performance.task_id == task.id) & (Performance.mode == asked.mode)
+    any_score = select(Performance.model_id).where(of_task, Performance.metric_name == "ap50")  # which all have
+    chosen = select(Model).where(shown, Model.id.in_(any_score))
+    sorted_by = of_task & (Performance.model_id == Model.id) & (Performance.metric_name == asked.sort)
+    chosen = chosen.outerjoin(Performance, sorted_by)
+    if asked.trained:
+        chosen = chosen.where(Model.zero_shot == (asked.trained == "zero_shot"))
+    if asked.licence:
+        chosen = chosen.where(Model.licence == asked.licence)
+    if asked.most_parameters is not None:
+        chosen = chosen.where(Model.num_params <= asked.most_parameters)
+    return chosen
+
+
+def _scores(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {model: {} for model in models}
+    columns = select(Performance.model_id, Performance.metric_name, Performance.score)
+    for start in range(0, len(models), 500):
+        part = columns.where(Performance.task_id == task, Performance.mode == mode)
+        for model, name, score in session.execute(part.where(Performance.model_id.in_(models[start : start + 500]))):
+            found[model][name] = score
+    return found
+
+
+def _best(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Of each score that any of these models has, the best: the end of its bars."""
+    found: dict[str, list[float]] = {}
+    for own in scores.values():
+        for name, score in own.items():
+            found.setdefault(name, []).append(score)
+    return {n: max(values) if BY_NAME[n].higher_is_better else min(values) for n, values in found.items()}
+
+
+def _intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[str, float, float]]:
+    """Of each model its submission and the interval of its AP50."""
+    columns = select(Scoring.model_id, Scoring.submission_id, Scoring.low, Scoring.high)
+    found = {}
+    for start in range(0, len(models), 500):
+        part = columns.where(Scoring.task_id == task, Scoring.mode == mode)
+        for model, submission, low, high in session.execute(
+            part.where(Scoring.model_id.in_(models[start : start + 500]))
+        ):
+            if low is not None and high is not None:
+                found[model] = (submission or "", low, high)
+    return found
+
+
+def _ranked(
+    session: Session,
+    asked: Asked,
+    task: Task,
+    models: Sequence[Model],
+    scores: Mapping[str, Mapping[str, float]],
+    best: Mapping[str, float],
+    scorings: Mapping[str, tuple[str, float, float]],
+    first: int,
+) -> list[Standing]:
+    ranks: list[int] = []
+    leader: Model | None = None
+    for place, model in enumerate(models, start=first):
+        ties = leader is not None and _tie(session, asked, task, leader, model, scorings, scores)
+        ranks.append(ranks[-1] if ties else place)
+        leader = leader if ties else model
+    rows = []
+    for model, rank in zip(models, ranks, strict=True):
+        own = scores[model.id]
+        told = scorings.get(model.id)
+        bars = {name: _bar(value, best[name], BY_NAME[name]) for name, value in own.items() if name in best}
+        interval = None if told is None else told[1:]
+        rows.append(Standing(model, rank, ranks.count(rank) > 1, own, bars, interval))
+    return rows
+
+
+def _bar(value: float, best: float, column: Column) -> float:
+    """A score relative to the best one, 0 ... 1."""
+    part, whole = (value, best) if column.higher_is_better else (best, value)
+    return min(1.0, max(0.0, part / whole)) if whole > 0 else float(column.higher_is_better is False)
+
+
+def _tie(
+    session: Session,
+    asked: Asked,
+    task: Task,
+    one: Model,
+    other: Model,
+    scorings: Mapping[str, tuple[str, float, float]],
+    scores: Mapping[str, Mapping[str, float]],
+) -> bool:
+    """Whether the data can't tell two models apart by the score that is sorted by."""
+    if asked.sort not in _AT:
+        return False
+    if one.id not in scorings or other.id not in scorings:
+        return False
+    sides = []
+    for model in (one, other):
+        key = (model.id, task.id, asked.mode, scorings[model.id][0])
+        sides.append(_COUNTS.of(session, key))
+    return _within_chance(sides[0], sides[1], _AT[asked.sort])
+
+
+class _Kept:
+    """Counts of images by model, task, mode and submission: what was scored once doesn't change."""
+
+    def __init__(self, most: int = 4000):
+        self.most, self._found = most, {}  # type: ignore[var-annotated]
+
+    def of(self, session: Session, key: tuple[str, str, str, str]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+        """Per threshold the counts of each block of images."""
+        if key not in self._found:
+            if len(self._found) >= self.most:
+                self._found.clear()
+            row = session.get_one(Scoring, key[:3]).row
+            self._found[key] = _blocks([ImageCounts.model_validate(image) for image in row["images"]])
+        return self._found[key]
+
+
+_COUNTS = _Kept()
+
+
+def _blocks(images: Sequence[ImageCounts]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    size = max(1, -(-len(images) // BLOCKS))
+    parts = [images[start : start + size] for start in range(0, len(images), size)]
+    thresholds = range(len(images[0].tp) if images else 0)
+    return tuple(
+        tuple((sum(i.tp[t] for i in p), sum(i.fp[t] for i in p), sum(i.fn[t] for i in p)) for p in parts)
+        for t in thresholds
+    )
+
+
+@lru_cache(maxsize=20_000)
+def _within_chance(
+    one: tuple[tuple[tuple[int, int, int], ...], ...], other: tuple[tuple[tuple[int, int, int], ...], ...], at: int
+) -> bool:
+    if at >= len(one) or at >= len(other) or len(one[at]) != len(other[at]):
+        return False
+    sides = [[Counts(*counts) for counts in side[at]] for side in (one, other)]
+    _, (low, high) = paired_interval([sides[0]], [sides[1]])
+    return low <= 0 <= high
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

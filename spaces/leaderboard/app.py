@@ -1,0 +1,57 @@
+"""The leaderboard: browse, compare, take part. `python app.py` serves it as a Space does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # the pages beside this file, however it is started
+
+import uvicorn
+from site_pages import make_site
+
+from glioma_hf.leaderboard.board import Board
+from glioma_hf.leaderboard.catalogue import begin
+from glioma_hf.leaderboard.examples import seed
+from glioma_hf.leaderboard.scoring import Worker
+
+LOG = logging.getLogger("glioma_hf.leaderboard")
+
+
+def launch(folder: str | Path, port: int, host: str = "127.0.0.1", workers: int = 1) -> None:
+    """Serve the leaderboard of a folder, with `workers` that score in this process; 0: others do.
+
+    One that is new begins with the paper's figures and an example.
+    """
+    board = Board.open(folder)
+    begin(board)
+    threading.Thread(target=_seed, args=(board, Path(folder)), name="leaderboard-example", daemon=True).start()
+    worker = Worker(board, workers) if workers else None
+    if worker is not None:
+        worker.start()
+    try:
+        uvicorn.run(make_site(board, gradio=True), host=host, port=port, log_level="warning", server_header=False)
+    finally:
+        if worker is not None:
+            worker.stop()
+        board.close()
+
+
+def _seed(board: Board, folder: Path) -> None:
+    """The example, which takes half a minute: the page is there meanwhile."""
+    try:
+        seed(board, folder)
+    except Exception:
+        LOG.exception("the leaderboard's example couldn't be made")
+
+
+if __name__ == "__main__":
+    launch(
+        os.environ.get("LEADERBOARD_FOLDER", "leaderboard"),
+        int(os.environ.get("PORT", "7860")),
+        "0.0.0.0",
+        int(os.environ.get("LEADERBOARD_WORKERS", "1")),
+    )

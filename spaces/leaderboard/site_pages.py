@@ -1,0 +1,126 @@
+"""The site: an address for each page, forms, a JSON API, and Gradio beside them."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import api
+import browsing
+import comparing
+import taking_part
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from guards import COOKIE, Guard
+from sqlalchemy.exc import DataError
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.templating import Jinja2Templates
+
+from glioma_hf.errors import InputError
+from glioma_hf.leaderboard.accounts import Doors, TooMany
+from glioma_hf.leaderboard.board import Board
+
+LOG = logging.getLogger("glioma_hf.leaderboard")
+HERE = Path(__file__).parent
+NAVIGATION = (
+    ("/", "Leaderboard"),
+    ("/tasks", "Tasks"),
+    ("/cells", "Cells"),
+    ("/compare", "Compare"),
+    ("/take-part", "Take part"),
+)
+
+
+class Site:
+    """What the pages share: the board, its doors, and how a page is written."""
+
+    def __init__(self, board: Board, doors: Doors):
+        self.board, self.doors = board, doors
+        self.templates = Jinja2Templates(HERE / "pages")
+        self.templates.env.filters |= {"score": told, "query": urlencode, "merged": lambda one, other: {**one, **other}}
+
+    def page(self, request: Request, name: str, status: int = 200, /, **facts: Any) -> Response:
+        """A page for whoever asks."""
+        common = {"visitor": self.visitor(request), "navigation": NAVIGATION, "path": request.url.path}
+        return self.templates.TemplateResponse(request, f"{name}.html", common | facts, status_code=status)
+
+    def visitor(self, request: Request) -> Any:
+        """Who asks, None for strangers."""
+        return self.doors.visitor(request.cookies.get(COOKIE))
+
+
+def make_site(board: Board, doors: Doors | None = None, gradio: bool = False) -> FastAPI:
+    """The site of a board; with `gradio` its API for gradio_client too, at /gradio, which takes seconds to load."""
+    app = FastAPI(
+        title="Leaderboard of cell segmentation", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+    )
+    app.state.site = Site(board, doors or Doors(board))
+    app.include_router(browsing.router)
+    app.include_router(comparing.router)
+    app.include_router(taking_part.router)
+    app.include_router(api.router)
+    app.mount("/web", StaticFiles(directory=HERE / "web"))
+    app.add_middleware(GZipMiddleware, minimum_size=2048)
+    app.add_middleware(Guard, most=board.limits.bytes)
+    app.add_exception_handler(InputError, _told)
+    app.add_exception_handler(DataError, _told)
+    app.add_exception_handler(HTTPException, _told)
+    app.add_exception_handler(RequestValidationError, _told)
+    app.add_exception_handler(Exception, _unforeseen)
+    if taking_part.HUB:
+        from huggingface_hub import attach_huggingface_oauth
+
+        attach_huggingface_oauth(app)
+    if gradio:
+        import by_gradio
+
+        return by_gradio.mounted(app, app.state.site)
+    return app
+
+
+def told(value: float | None, name: str = "") -> str:
+    """A score as the table shows it."""
+    if value is None:
+        return "-"
+    if name == "parameters":
+        fitting = ((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= size)
+        size, unit = next(fitting, (1, ""))
+        return f"{value / size:.3g} {unit}".strip()
+    return f"{value:.2f}" if name in ("mhd", "seconds_per_image") else f"{value:.3f}"
+
+
+def _told(request: Request, error: Exception) -> Response:
+    """Bad input in a sentence, as a page or as JSON."""
+    if isinstance(error, HTTPException):
+        status, text = error.status_code, "there is no such page" if error.status_code == 404 else str(error.detail)
+    elif isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        status, text = 400, f"{first['loc'][-1]}: {str(first['msg']).lower()}"
+    elif isinstance(error, DataError):  # of PostgreSQL: signs that no text has
+        status, text = 400, "a field holds what can't be stored; send plain text"
+    else:
+        text = str(error)
+        status = 429 if isinstance(error, TooMany) else 404 if text.startswith("there is no") else 400
+    return _answer(request, status, text)
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    number = secrets.token_hex(4)
+    LOG.error("unforeseen error %s", number, exc_info=error)
+    return _answer(
+        request, 500, f"something went wrong that is our fault, not yours; please report the number {number}"
+    )
+
+
+def _answer(request: Request, status: int, text: str) -> Response:
+    sentence = text[:1].upper() + text[1:]
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": sentence}, status)
+    site: Site = request.app.state.site
+    return site.page(request, "told", status, title="That didn't work", sentence=sentence)
