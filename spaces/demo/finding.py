@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import files
 import gradio as gr
 import modelling
 from batch import Entry
+from going import Going
 from offices import forget, modellers, new_folder, read, readers, run
 from outlines import checked
 from telling import bad, good, hidden, sentence, shown
@@ -23,6 +24,9 @@ from work import Model, choose_model, default, gpu
 
 from glioma_hf import InputError
 from glioma_hf.workflows.outputs import results
+
+RUNS = Going()
+MOMENT = 0.3  # seconds in which news of a cancelled run, which was on its way, has come
 
 
 def strip_of(batch: str | None, running: str = "") -> dict[str, Any] | None:
@@ -90,6 +94,10 @@ def find_cells(ui: Any, batch: str | None, *choice: Any) -> Iterator[dict]:
     """
     if not batch or not batches.keys(batch):
         raise InputError("Choose a sample or drop in an image first.")
+    yield from RUNS.follow(batch, _find_cells(ui, batch, choice))
+
+
+def _find_cells(ui: Any, batch: str, choice: tuple) -> Generator[dict, None, None]:
     started = time.perf_counter()
     yield {ui.cancel: gr.update(interactive=True), ui.button: gr.update(interactive=False), ui.status: "Starting …"}
     model: Model | None = None
@@ -185,7 +193,10 @@ def counted(batch: str) -> str:
 
 def stopped(ui: Any, batch: str | None) -> dict:
     """What is said after Cancel; what is shown stays, with its downloads."""
-    time.sleep(0.7)  # news that was on its way then may come after it
+    RUNS.stop(batch)
+    time.sleep(MOMENT)
+    if RUNS.is_on(batch):  # it was begun again meanwhile
+        return {ui.status: gr.skip()}
     there = batches.entries(batch) if batch and Path(batch).is_dir() else []
     done = sum(entry.facts.found for entry in there)
     told = "Cancelled."

@@ -10,7 +10,7 @@ import gradio as gr
 import score
 import segment
 import teach
-from limits import MAX_UPLOAD, Doorman, Page
+from limits import MAX_UPLOAD, MOST_VISITORS, Doorman, Page
 from offices import place
 from smaller import Smaller
 from starlette.middleware import Middleware
@@ -98,6 +98,7 @@ def serve(**options: Any) -> Any:
             theme=THEME,
             css=CSS + (WEB / "viewer.css").read_text(encoding="utf-8"),
             max_file_size=MAX_UPLOAD,
+            state_session_capacity=MOST_VISITORS,
             app_kwargs={
                 "middleware": [
                     Middleware(Smaller),

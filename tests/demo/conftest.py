@@ -47,8 +47,7 @@ def server(folder, tmp_path_factory) -> Iterator[str]:
     program = Path(sys.executable).with_name("glioma-hf")
     started = time.perf_counter()
     server = subprocess.Popen(
-        # The model must not keep the browser on the same cores from answering the visitor.
-        ["nice", "-n", "15", str(program), "demo", "--port", str(port), "--data", str(folder)],
+        [str(program), "demo", "--port", str(port), "--data", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

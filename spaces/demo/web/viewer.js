@@ -1,5 +1,5 @@
-// The viewer of cells over their image. Gradio gives `element`, `props`, `trigger` and `watch`; `props.value` is what
-// shown.py's `payload` makes. What a visitor does in the picture is in hands.js, the correcting of cells in tools.js.
+// The viewer of cells over their image. Gradio gives `element`, `props`, `trigger` and `watch`; `props.value` is the
+// JSON that shown.py's `payload` makes. What a visitor does in the picture is in hands.js, correcting in tools.js.
 import { paint, fit, zoomTo } from "./paint.js";
 import { tabulate, chart, follow, number } from "./table.js";
 import { listen } from "./hands.js";
@@ -69,7 +69,7 @@ export class Viewer {
   }
 
   build() {
-    const data = this.props.value;
+    const data = this.props.value ? JSON.parse(this.props.value) : null;
     if (data && !data.image && data.key !== this.data?.key) return; // of an image that is no longer shown
     const other = !data || !!data.image;
     this.data = data;
