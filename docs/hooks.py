@@ -41,6 +41,7 @@ MEASURED = {
     "The overlap-aware model": ("overlap_aware", "The overlap-aware model"),
     "Generation and the training step": ("sam_speed", "How fast SAM is"),
     "What pretraining needs": ("pretraining", "What pretraining needs"),
+    "The page's memory": ("page_memory", "What the page holds in memory"),
 }
 
 
