@@ -125,7 +125,8 @@ def _find_cells(ui: Any, batch: str, choice: tuple) -> Generator[dict, None, Non
         done += 1
         entry = batches.entry(batch, entry.key)
         if batches.looked_at(batch).key == entry.key:
-            yield {ui.viewer: viewed(entry), ui.strip: strip_of(batch), **downloads(ui, batch, entry)}
+            yield {ui.viewer: viewed(entry), ui.strip: strip_of(batch), **nothing_to_take(ui)}
+            yield downloads(ui, batch, entry)  # which take a large image longer to write than to show
     took = time.perf_counter() - started
     told = good(f"Done in {took:.1f} s: {counted(batch)}.") if done else ""
     if not todo and len(corrected) < len(there):
@@ -199,7 +200,9 @@ def stopped(ui: Any, batch: str | None) -> dict:
         return {ui.status: gr.skip()}
     there = batches.entries(batch) if batch and Path(batch).is_dir() else []
     done = sum(entry.facts.found for entry in there)
-    told = "Cancelled."
+    told, late = "Cancelled.", {}
+    if there and not (here := batches.looked_at(batch or "")).has_files:
+        late = downloads(ui, batch or "", here)  # it was cancelled between showing and writing them
     if len(there) > 1:
         told = f"Cancelled: {done} of {len(there)} images are done; Find cells goes on with the others."
     return {
@@ -208,6 +211,7 @@ def stopped(ui: Any, batch: str | None) -> dict:
         ui.button: gr.update(interactive=True),
         ui.strip: strip_of(batch) if there else None,
         ui.zip_all: gr.update(visible=done > 1),
+        **late,
     }
 
 

@@ -6,11 +6,13 @@ import contextlib
 import functools
 import logging
 import math
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from batch import FILES
 from cells import open_image
 from corrections import EDITS, SMALLEST, Sheet, at_place
 from kept import keep_cells, kept_cells, kept_image
@@ -87,6 +89,7 @@ def segment(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tu
     cells = numbered(segmenter.with_score_threshold(LOWEST).segment(kept_image(folder), tell))
     keep_cells(folder, "cells", cells)
     (Path(folder) / EDITS).unlink(missing_ok=True)
+    shutil.rmtree(Path(folder) / FILES, ignore_errors=True)  # of the cells before
     threshold = max(segmenter.score_threshold, LOWEST)
     return threshold, int((np.asarray(cells.scores) >= threshold).sum())
 
