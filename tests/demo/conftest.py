@@ -198,7 +198,11 @@ def open_sample(page, name: str = "Crowded cells") -> None:
 
 
 def open_images(page, *paths: Path) -> None:
-    """Drop files into Segment."""
+    """Drop files into Segment, in place of those that were there."""
+    clear = page.locator("#segment-upload").get_by_role("button", name="Clear")
+    if clear.count():
+        clear.click()
+        clear.wait_for(state="detached")
     page.set_input_files("#segment-upload input[type=file]", [str(path) for path in paths])
 
 
