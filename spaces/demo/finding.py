@@ -67,7 +67,8 @@ def downloads(ui: Any, batch: str, entry: Entry) -> dict:
     there = batches.entries(batch)
     stem = dict(zip((e.key for e in there), batches.distinct_stems(there), strict=True))[entry.key]
     written, lost = read(files.write_files, str(entry.folder), stem, asdict(entry.facts))
-    told = f"A label map can't hold overlaps: in this one {lost} cells lose over a fifth of their area to others."
+    losing = "1 cell loses over a fifth of its" if lost == 1 else f"{lost} cells lose over a fifth of their"
+    told = f"A label map can't hold overlaps: in this one {losing} area to others."
     return {
         ui.downloads: shown(written),
         ui.note: good(f"{told} The COCO, QuPath and ImageJ files keep all cells whole.") if lost else "",

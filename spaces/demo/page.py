@@ -72,7 +72,7 @@ def build() -> gr.Blocks:
     with Page(title="Cells that overlap", delete_cache=(3600, 3600)) as page:
         gr.HTML(
             "<h1>Cells that overlap</h1>Outlines, counts and shapes of cells in phase-contrast images. A model knows "
-            "the kind of cells that it was taught on: look at its outlines, correct them, teach it on your own.",
+            "the cells that it was taught on: look at its outlines, correct them, teach it yours.",
             elem_id="title",
         )
         taught = gr.State(time_to_live=3600, delete_callback=teach.forget_kept)
