@@ -77,10 +77,12 @@ class Page(gr.Blocks):
 
 
 def forget_shown(state: Any) -> None:
-    """Let go of what viewers show, pictures and all: Gradio keeps the last of each visitor as long as it runs."""
-    for component in state.components:
-        if component.get("type") == "html":
-            component["props"]["value"] = None
+    """Let go of what was shown, pictures and all.
+
+    Gradio keeps the settings and the last value of every component, of each visitor and as long as it runs: some
+    megabytes, for links into a visitor's state, which this page doesn't have.
+    """
+    state.config_values.clear()
 
 
 def check_files(value: Any, depth: int = 0) -> None:

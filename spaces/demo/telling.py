@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from offices import place
 from worker import Broken
 
 from glioma_hf import InputError
@@ -91,23 +92,29 @@ def bind(function: Callable, ui: Any, otherwise: Callable[[], dict] = dict) -> C
     Errors become sentences in `ui.status`; `otherwise` says what else is set then.
     """
 
-    def failed(error: BaseException) -> dict:
-        return {**otherwise(), ui.status: bad(error)}
+    def failed(error: BaseException, arguments: tuple) -> dict:
+        told = bad(error) if isinstance(error, InputError) or not any(map(closed, arguments)) else gr.skip()
+        return {**otherwise(), ui.status: told}
 
     def generator(*arguments: Any) -> Any:
         try:
             yield from function(ui, *arguments)
         except Exception as error:
-            yield failed(error)
+            yield failed(error, arguments)
 
     def plain(*arguments: Any) -> Any:
         try:
             return function(ui, *arguments)
         except Exception as error:
-            return failed(error)
+            return failed(error, arguments)
 
     bound = generator if inspect.isgeneratorfunction(function) else plain
     functools.update_wrapper(bound, function)
     signature = inspect.signature(function)
     bound.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
     return bound
+
+
+def closed(argument: Any) -> bool:
+    """Whether that is a visitor's folder which is gone: the event of one who opened something else meanwhile."""
+    return isinstance(argument, str) and Path(argument).parent == place().visitors and not Path(argument).exists()

@@ -38,7 +38,7 @@ def test_axe_finds_nothing_serious_in_any_tab(visit, theme):
         choose_tab(page, tab)
         page.wait_for_selector(READY[tab])
         if tab == "Explore":
-            page.wait_for_selector("#explore-shapes canvas, #explore-shapes svg")
+            page.wait_for_selector("#explore-shapes .vega-embed")
         screenshot(page, f"{tab.lower()}_{theme}")
         assert serious(page) == [], tab
 

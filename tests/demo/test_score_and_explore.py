@@ -64,7 +64,7 @@ def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
         "false positives",
         "missed",
     ]
-    page.wait_for_selector("#score-curve canvas, #score-curve svg")
+    page.wait_for_selector("#score-curve .vega-embed")
     screenshot(page, "score_wide")
     page.get_by_label("Image", exact=True).first.click()
     page.get_by_role("option", name="2: two.tif").click()
@@ -130,7 +130,7 @@ def pick(page, label: str, option: str) -> None:
 def test_explore_shows_parts_types_and_statistics(visit, folder):
     page = visit("Explore")
     page.wait_for_selector("#explore-viewer .summary:has-text('cells')")
-    page.wait_for_selector("#explore-shapes canvas, #explore-shapes svg")
+    page.wait_for_selector("#explore-shapes .vega-embed")
     screenshot(page, "explore_wide")
     page.locator("#explore-part input").click()
     page.get_by_role("option", name="spec/test", exact=True).click()

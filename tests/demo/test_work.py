@@ -157,6 +157,22 @@ def test_what_is_ours_is_told_with_a_number_that_the_log_has(telling, caplog):
     assert "KeyError" in caplog.text
 
 
+def test_what_fails_of_an_image_that_is_closed_meanwhile_is_no_news(telling, offices):
+    from types import SimpleNamespace
+
+    ui = SimpleNamespace(status="status")
+
+    def settle(ui, batch):
+        raise FileNotFoundError(batch)
+
+    told = telling.bind(settle, ui)
+    folder = offices.new_folder()
+    assert "our fault" in told(str(folder))["status"]
+    offices.forget(folder)
+    assert told(str(folder))["status"]["__type__"] == "update"
+    assert "our fault" in told("/no/folder/of/a/visitor")["status"]
+
+
 @pytest.mark.parametrize(
     ("job", "says"), [("allocate", r"needed more than \d+ MB of memory on this server"), ("fail", "our fault")]
 )
