@@ -100,7 +100,7 @@ def wire(ui: SimpleNamespace) -> None:
     ui.sample.input(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
     ui.strip.select(bind(opening.select, ui), ui.batch, page, **last)
     ui.page.release(bind(opening.turn_page, ui), [ui.batch, ui.page], page, **last)
-    ui.pixel.change(bind(opening.set_pixel, ui), [ui.batch, ui.pixel], page, **last)
+    ui.pixel.change(bind(opening.set_pixel, ui, asked=False), [ui.batch, ui.pixel], page, **last)
 
     model = [ui.kind, ui.hub_name, ui.adapter_file, ui.adapter_name, ui.taught, ui.use_taught]
     ui.kind.change(lambda value: gr.update(visible=value == OTHER), ui.kind, ui.hub_name, **quiet)
@@ -127,7 +127,7 @@ def wire(ui: SimpleNamespace) -> None:
         **running,
     )
     settled = [ui.downloads, ui.note, ui.strip, ui.status, ui.to_teach, ui.zipped]
-    ui.viewer.release(bind(editing.settle, ui), ui.batch, settled, **last)
+    ui.viewer.release(bind(editing.settle, ui, asked=False), ui.batch, settled, **last)
     ui.zip_all.click(bind(finding.zip_all, ui), ui.batch, [ui.status, ui.zipped], **quiet)
 
     compared = [ui.compared, ui.status, ui.compare_cancel]

@@ -86,15 +86,16 @@ def complain(error: BaseException | str, *paths: str | None) -> gr.Error:
     return gr.Error(text, print_exception=False, title="That didn't work")
 
 
-def bind(function: Callable, ui: Any, otherwise: Callable[[], dict] = dict) -> Callable:
+def bind(function: Callable, ui: Any, otherwise: Callable[[], dict] = dict, asked: bool = True) -> Callable:
     """An event's function, which is given `ui` first and returns what changes, by component.
 
-    Errors become sentences in `ui.status`; `otherwise` says what else is set then.
+    Errors become sentences in `ui.status`; `otherwise` says what else is set then. Of what its visitor closed meanwhile
+    none is told that is ours, and where nobody `asked` for the event none at all.
     """
 
     def failed(error: BaseException, arguments: tuple) -> dict:
-        told = bad(error) if isinstance(error, InputError) or not any(map(closed, arguments)) else gr.skip()
-        return {**otherwise(), ui.status: told}
+        meant = asked and isinstance(error, InputError)
+        return {**otherwise(), ui.status: bad(error) if meant or not any(map(closed, arguments)) else gr.skip()}
 
     def generator(*arguments: Any) -> Any:
         try:

@@ -162,15 +162,18 @@ def test_what_fails_of_an_image_that_is_closed_meanwhile_is_no_news(telling, off
 
     ui = SimpleNamespace(status="status")
 
-    def settle(ui, batch):
-        raise FileNotFoundError(batch)
+    def settle(ui, batch, error):
+        raise error
 
-    told = telling.bind(settle, ui)
-    folder = offices.new_folder()
-    assert "our fault" in told(str(folder))["status"]
+    asked, unasked = telling.bind(settle, ui), telling.bind(settle, ui, asked=False)
+    folder, other = str(offices.new_folder()), "/no/folder/of/a/visitor"
+    ours, theirs = FileNotFoundError("facts.json"), InputError("it is no longer kept here")
+    assert "our fault" in asked(folder, ours)["status"]
     offices.forget(folder)
-    assert told(str(folder))["status"]["__type__"] == "update"
-    assert "our fault" in told("/no/folder/of/a/visitor")["status"]
+    assert "our fault" in asked(other, ours)["status"]
+    assert "no longer kept" in asked(folder, theirs)["status"]
+    for said in (asked(folder, ours), unasked(folder, ours), unasked(folder, theirs)):
+        assert said["status"]["__type__"] == "update"
 
 
 @pytest.mark.parametrize(
