@@ -141,6 +141,7 @@ class Workers:
         self._free: Queue[Process] = Queue()
         self._all: set[Process] = set()
         self._lock = threading.Lock()
+        self._ended = False
 
     def start(self, folder: Path) -> None:
         """Start the processes, which leave what is temporary in `folder`; once started, nothing happens."""
@@ -152,7 +153,8 @@ class Workers:
                     self._free.put(self._new())
 
     def stop(self) -> None:
-        """End all processes."""
+        """End all processes; no other takes their place."""
+        self._ended = True
         for process in list(self._all):
             process.kill()
 
@@ -205,7 +207,7 @@ class Workers:
         return None
 
     def _living(self, process: Process) -> Process:
-        if process.code is None:
+        if process.code is None or self._ended:
             return process
         self._all.discard(process)
         return self._new()
