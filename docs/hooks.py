@@ -42,6 +42,7 @@ MEASURED = {
     "Cells of another size": ("cell_size", "Cells of another size"),
     "Generation and the training step": ("sam_speed", "How fast SAM is"),
     "What pretraining needs": ("pretraining", "What pretraining needs"),
+    "The page's memory": ("page_memory", "What the page holds in memory"),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from glioma_hf import InputError
 
 MOST_IMAGES = 20
-FACTS, SHOWN = "facts.json", "shown.txt"
+FACTS, SHOWN, FILES = "facts.json", "shown.txt", "files"
 _lock = threading.RLock()
 
 
@@ -72,6 +72,11 @@ class Entry:
     key: str
     folder: Path
     facts: Facts = field(compare=False)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether the files to take home are there, whole and of its present cells: the zip is written last."""
+        return any((self.folder / FILES).glob("*_all.zip"))
 
 
 def add(batch: str | Path, facts: Facts) -> Entry:

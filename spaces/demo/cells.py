@@ -52,7 +52,7 @@ def open_page(tell: OnProgress, folder: str, page: int) -> dict[str, Any]:
     return open_image(tell, str(Path(folder) / STACK), "", folder, page)
 
 
-def show(tell: OnProgress, folder: str, key: str, facts: dict[str, Any], picture: bool = True) -> dict[str, Any]:
+def show(tell: OnProgress, folder: str, key: str, facts: dict[str, Any], picture: bool = True) -> str:
     """What the viewer shows of an image; without the picture where the viewer has it."""
     instances, kinds, sheet = None, None, None
     if facts["date"]:
@@ -88,7 +88,7 @@ def caption(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def show_again(tell: OnProgress, folder: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
+def show_again(tell: OnProgress, folder: str, key: str, facts: dict[str, Any]) -> str:
     """The same without the picture, which the viewer has."""
     return show(tell, folder, key, facts, picture=False)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import batch as batches
 import gradio as gr
 import modelling
+from finding import MOMENT
+from going import Going
 from offices import modellers, run
 from telling import bad, sentence
 from turns import TURNS
@@ -18,6 +20,7 @@ from work import Model, choices
 from glioma_hf import InputError
 
 TAUGHT = "what I taught"
+RUNS = Going()
 
 
 def compare(ui: Any, batch: str | None, names: list[str], taught: dict | None) -> Iterator[dict]:
@@ -30,6 +33,10 @@ def compare(ui: Any, batch: str | None, names: list[str], taught: dict | None) -
         models.append(Model(taught["base"], taught["adapter"], f"{taught['words']}, taught on {taught['name']}"))
     if not models:
         raise InputError("Choose at least one model to compare.")
+    yield from RUNS.follow(batch, _compare(ui, batch, models))
+
+
+def _compare(ui: Any, batch: str, models: list[Model]) -> Generator[dict, None, None]:
     entry = batches.looked_at(batch)
     yield {ui.compare_cancel: gr.update(interactive=True), ui.compared: ""}
     figures, errors = "", []
@@ -62,3 +69,12 @@ def figure(name: str, picture: str, number: int, threshold: float, seconds: floa
     """A picture with its words."""
     words = html.escape(f"{name}: {number} cells, score from {threshold:.2f}, {seconds:.1f} s")
     return f'<figure><img src="{picture}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+
+
+def stopped(ui: Any, batch: str | None) -> dict:
+    """What is said after Cancel."""
+    RUNS.stop(batch)
+    time.sleep(MOMENT)
+    if RUNS.is_on(batch):
+        return {ui.status: gr.skip()}
+    return {ui.status: "Cancelled.", ui.compare_cancel: gr.update(interactive=False)}

@@ -118,7 +118,7 @@ def tab(data: str) -> list[tuple]:
         table = library.measures(part)
         table = table[table.category.isin(KINDS[kind])]
         table = table.assign(category=table.category.map(CATEGORY_WORDS))
-        counts = ", ".join(f"{n} {word}" for word, n in table.category.value_counts().items())
+        counts = ", ".join(f"{word}: {n}" for word, n in table.category.value_counts().items())
         dots = table[["axis_ratio", "solidity", "area", "category"]].round(4)
         return dots, table[["area", "category"]].assign(count=1), f"{counts or 'Nothing'} in {part}."
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from batch import FILES
 from cells import chosen
 from kept import kept_image
 from PIL import Image
@@ -30,7 +31,7 @@ Job = tuple[str, str, dict[str, Any]]  # folder of an image, stem of its files' 
 
 def write_files(tell: OnProgress, folder: str, stem: str, facts: dict[str, Any]) -> tuple[list[str], int]:
     """The files of one image, a zip of all of them first; how many cells the label map cuts by over a fifth."""
-    target = Path(folder) / "files"
+    target = Path(folder) / FILES
     target.mkdir(exist_ok=True)
     for old in target.iterdir():
         old.unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import files
 import gradio as gr
 import modelling
 from batch import Entry
+from going import Going
 from offices import forget, modellers, new_folder, read, readers, run
 from outlines import checked
 from telling import bad, good, hidden, sentence, shown
@@ -23,6 +24,9 @@ from work import Model, choose_model, default, gpu
 
 from glioma_hf import InputError
 from glioma_hf.workflows.outputs import results
+
+RUNS = Going()
+MOMENT = 0.3  # seconds in which news of a cancelled run, which was on its way, has come
 
 
 def strip_of(batch: str | None, running: str = "") -> dict[str, Any] | None:
@@ -63,7 +67,8 @@ def downloads(ui: Any, batch: str, entry: Entry) -> dict:
     there = batches.entries(batch)
     stem = dict(zip((e.key for e in there), batches.distinct_stems(there), strict=True))[entry.key]
     written, lost = read(files.write_files, str(entry.folder), stem, asdict(entry.facts))
-    told = f"A label map can't hold overlaps: in this one {lost} cells lose over a fifth of their area to others."
+    losing = "1 cell loses over a fifth of its" if lost == 1 else f"{lost} cells lose over a fifth of their"
+    told = f"A label map can't hold overlaps: in this one {losing} area to others."
     return {
         ui.downloads: shown(written),
         ui.note: good(f"{told} The COCO, QuPath and ImageJ files keep all cells whole.") if lost else "",
@@ -90,6 +95,10 @@ def find_cells(ui: Any, batch: str | None, *choice: Any) -> Iterator[dict]:
     """
     if not batch or not batches.keys(batch):
         raise InputError("Choose a sample or drop in an image first.")
+    yield from RUNS.follow(batch, _find_cells(ui, batch, choice))
+
+
+def _find_cells(ui: Any, batch: str, choice: tuple) -> Generator[dict, None, None]:
     started = time.perf_counter()
     yield {ui.cancel: gr.update(interactive=True), ui.button: gr.update(interactive=False), ui.status: "Starting …"}
     model: Model | None = None
@@ -117,7 +126,8 @@ def find_cells(ui: Any, batch: str | None, *choice: Any) -> Iterator[dict]:
         done += 1
         entry = batches.entry(batch, entry.key)
         if batches.looked_at(batch).key == entry.key:
-            yield {ui.viewer: viewed(entry), ui.strip: strip_of(batch), **downloads(ui, batch, entry)}
+            yield {ui.viewer: viewed(entry), ui.strip: strip_of(batch), **nothing_to_take(ui)}
+            yield downloads(ui, batch, entry)  # which take a large image longer to write than to show
     took = time.perf_counter() - started
     told = good(f"Done in {took:.1f} s: {counted(batch)}.") if done else ""
     if not todo and len(corrected) < len(there):
@@ -185,10 +195,15 @@ def counted(batch: str) -> str:
 
 def stopped(ui: Any, batch: str | None) -> dict:
     """What is said after Cancel; what is shown stays, with its downloads."""
-    time.sleep(0.7)  # news that was on its way then may come after it
+    RUNS.stop(batch)
+    time.sleep(MOMENT)
+    if RUNS.is_on(batch):  # it was begun again meanwhile
+        return {ui.status: gr.skip()}
     there = batches.entries(batch) if batch and Path(batch).is_dir() else []
     done = sum(entry.facts.found for entry in there)
-    told = "Cancelled."
+    told, late = "Cancelled.", {}
+    if there and not (here := batches.looked_at(batch or "")).has_files:
+        late = downloads(ui, batch or "", here)  # it was cancelled between showing and writing them
     if len(there) > 1:
         told = f"Cancelled: {done} of {len(there)} images are done; Find cells goes on with the others."
     return {
@@ -197,6 +212,7 @@ def stopped(ui: Any, batch: str | None) -> dict:
         ui.button: gr.update(interactive=True),
         ui.strip: strip_of(batch) if there else None,
         ui.zip_all: gr.update(visible=done > 1),
+        **late,
     }
 
 

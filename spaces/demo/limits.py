@@ -13,6 +13,7 @@ from telling import complain
 from glioma_hf import InputError
 
 MAX_UPLOAD = 200 * 2**20  # bytes of one file
+MOST_VISITORS = 500  # whose state is kept; of more the one who was silent for longest begins anew
 MAX_EVENT = 8 * 2**20  # bytes of what the page or a program sends beside files
 
 
@@ -57,17 +58,31 @@ async def answer(send: Callable, status: int, text: str) -> None:
 class Page(gr.Blocks):
     """Blocks that take files by upload alone, and whose visitors are told of every error in a sentence."""
 
-    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    async def process_api(
+        self, block_fn: Any, inputs: list[Any], state: Any = None, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         """One event of a visitor, public or private."""
         try:
             check_files(inputs)
-            return await super().process_api(block_fn, inputs, *args, **kwargs)
+            return await super().process_api(block_fn, inputs, state, *args, **kwargs)
         except gr.Error:
             raise
         except gr.exceptions.InvalidPathError:
             raise complain("A file that wasn't uploaded to this page isn't read: upload it") from None
         except Exception as error:
             raise complain(error) from None
+        finally:
+            if state is not None:
+                forget_shown(state)
+
+
+def forget_shown(state: Any) -> None:
+    """Let go of what was shown, pictures and all.
+
+    Gradio keeps the settings and the last value of every component, of each visitor and as long as it runs: some
+    megabytes, for links into a visitor's state, which this page doesn't have.
+    """
+    state.config_values.clear()
 
 
 def check_files(value: Any, depth: int = 0) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import math
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from batch import FILES
 from cells import open_image
 from corrections import EDITS, SMALLEST, Sheet, at_place
 from kept import keep_cells, kept_cells, kept_image
@@ -27,6 +31,7 @@ from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import encode_box_mask
 from glioma_hf.workflows.training import teach
 
+LOG = logging.getLogger("glioma_hf.demo")
 LOWEST = 0.1  # score from which cells are kept for the slider
 FAINTEST = 0.02  # score from which a thing at a place that was pointed at is taken for a cell
 FIRST = ("centres", "glioblastoma")  # the page's first choice, where it is there; else one of its family
@@ -59,15 +64,14 @@ def _bases(families: tuple[str, ...]) -> list[tuple[str, str]]:
     ready = []
     for name in families:
         try:
-            declared = get_family(name).bases
+            for base in get_family(name).bases:
+                with contextlib.suppress(InputError, OSError):  # one to train from, that finds nothing as it is
+                    load(f"{name}:{base}", None)
+                    ready.append((name, base))
         except (InputError, ImportError):  # its library isn't installed
             continue
-        for base in declared:
-            try:
-                load(f"{name}:{base}", None)
-            except (InputError, ImportError, OSError):  # one to train from, that finds nothing as it is
-                continue
-            ready.append((name, base))
+        except Exception:  # its library is broken: the page does without it
+            LOG.exception("the family %s isn't on the page", name)
     return sorted(ready, key=lambda there: (there != FIRST, there[0] != FIRST[0]))
 
 
@@ -85,6 +89,7 @@ def segment(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tu
     cells = numbered(segmenter.with_score_threshold(LOWEST).segment(kept_image(folder), tell))
     keep_cells(folder, "cells", cells)
     (Path(folder) / EDITS).unlink(missing_ok=True)
+    shutil.rmtree(Path(folder) / FILES, ignore_errors=True)  # of the cells before
     threshold = max(segmenter.score_threshold, LOWEST)
     return threshold, int((np.asarray(cells.scores) >= threshold).sum())
 

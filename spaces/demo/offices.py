@@ -19,8 +19,8 @@ from glioma_hf.progress import ignore
 
 # 1: work in the server's own process, without bounds. For ZeroGPU, which gives the GPU to a process of its own making.
 IN_PROCESS = "GLIOMA_HF_IN_PROCESS"
-readers = Workers(3, Bounds(megabytes=2048, seconds=60, silent=30, rest=400), ["cells", "files", "reading", "scoring"])
-modellers = Workers(1, Bounds(megabytes=8192, seconds=3600, silent=600, rest=1600), ["modelling:warm"])
+readers = Workers(3, Bounds(megabytes=2048, seconds=60, silent=30, rest=200), ["cells", "files", "reading", "scoring"])
+modellers = Workers(1, Bounds(megabytes=8192, seconds=3600, silent=600, rest=1000), ["modelling:warm"])
 
 
 @functools.cache

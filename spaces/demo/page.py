@@ -10,7 +10,7 @@ import gradio as gr
 import score
 import segment
 import teach
-from limits import MAX_UPLOAD, Doorman, Page
+from limits import MAX_UPLOAD, MOST_VISITORS, Doorman, Page
 from offices import place
 from smaller import Smaller
 from starlette.middleware import Middleware
@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from viewer import ADDRESS, WEB
 
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: auto; }
+.gradio-container { width: 100%; max-width: 1280px !important; margin: auto; }
 footer { display: none !important; }
 h1 { margin: 0 !important; }
 """
@@ -72,7 +72,7 @@ def build() -> gr.Blocks:
     with Page(title="Cells that overlap", delete_cache=(3600, 3600)) as page:
         gr.HTML(
             "<h1>Cells that overlap</h1>Outlines, counts and shapes of cells in phase-contrast images. A model knows "
-            "the kind of cells that it was taught on: look at its outlines, correct them, teach it on your own.",
+            "the cells that it was taught on: look at its outlines, correct them, teach it yours.",
             elem_id="title",
         )
         taught = gr.State(time_to_live=3600, delete_callback=teach.forget_kept)
@@ -98,6 +98,7 @@ def serve(**options: Any) -> Any:
             theme=THEME,
             css=CSS + (WEB / "viewer.css").read_text(encoding="utf-8"),
             max_file_size=MAX_UPLOAD,
+            state_session_capacity=MOST_VISITORS,
             app_kwargs={
                 "middleware": [
                     Middleware(Smaller),

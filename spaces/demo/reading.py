@@ -23,7 +23,7 @@ MOST_TAUGHT = 2**12  # pixels of a side of an image taught on from the page
 MOST_OUTLINES = 32 * 2**20  # bytes of JSON with the outlines of one image
 
 
-def open_lesson(tell: OnProgress, upload: str | None, sample_name: str, folder: str) -> tuple[dict, bool]:
+def open_lesson(tell: OnProgress, upload: str | None, sample_name: str, folder: str) -> tuple[str, bool]:
     """Keep an image to teach on; (what the viewer shows, whether its outlines are known: those of a sample are)."""
     if upload:
         pixels, cells = read_image(upload), None
@@ -37,7 +37,7 @@ def open_lesson(tell: OnProgress, upload: str | None, sample_name: str, folder: 
     return payload(pixels, cells, draw=True), cells is not None
 
 
-def lesson_from(tell: OnProgress, source: str, threshold: float, folder: str) -> tuple[dict, int]:
+def lesson_from(tell: OnProgress, source: str, threshold: float, folder: str) -> tuple[str, int]:
     """Keep an image of the tab Segment and its cells from a score on; (what the viewer shows, how many cells)."""
     pixels, (cells, _) = kept_image(source), chosen(source, threshold)
     if max(pixels.shape[:2]) > MOST_TAUGHT:
@@ -48,7 +48,7 @@ def lesson_from(tell: OnProgress, source: str, threshold: float, folder: str) ->
     return payload(pixels, cells, draw=True), len(cells)
 
 
-def add_outlines(tell: OnProgress, path: str, folder: str) -> tuple[dict, int]:
+def add_outlines(tell: OnProgress, path: str, folder: str) -> tuple[str, int]:
     """Keep the outlines of an uploaded file for the image of a lesson; (what the viewer shows, how many)."""
     cells = read_outlines(path, kept_size(folder))
     keep_cells(folder, "given", cells)

@@ -108,7 +108,7 @@ def table(scores: OverlapScores) -> dict[str, list[str]]:
     return columns
 
 
-def show_outcomes(tell: OnProgress, folder: str, number: int, image: str | None) -> dict[str, Any]:
+def show_outcomes(tell: OnProgress, folder: str, number: int, image: str | None) -> str:
     """What the viewer shows of one scored image: true positives, false positives, missed."""
     both, kinds = kept_cells(folder, str(number))
     pixels = NO_IMAGE

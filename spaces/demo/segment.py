@@ -12,7 +12,7 @@ import opening
 from batch import MOST_IMAGES
 from offices import forget
 from samples import SAMPLES
-from telling import bind, status
+from telling import PRESS_AGAIN, bind, status
 from viewer import strip, viewer
 from work import OTHER, choices, default, in_words
 
@@ -73,7 +73,7 @@ def controls(ui: SimpleNamespace) -> None:
         ui.adapter_file = gr.File(label="Or an adapter that you saved (zip)", type="filepath", height=140)
     with gr.Accordion("Compare models", open=False, elem_id="compare"):
         known = list(choices())
-        ui.names = gr.CheckboxGroup(known, value=known, label="On the image that is shown")
+        ui.names = gr.CheckboxGroup(known, value=known, label="On the image that is shown", elem_id="compare-names")
         with gr.Row():
             ui.compare = gr.Button("Compare", elem_id="compare-run", min_width=110)
             ui.compare_cancel = gr.Button("Cancel", elem_id="compare-cancel", min_width=90, interactive=False)
@@ -100,7 +100,7 @@ def wire(ui: SimpleNamespace) -> None:
     ui.sample.input(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
     ui.strip.select(bind(opening.select, ui), ui.batch, page, **last)
     ui.page.release(bind(opening.turn_page, ui), [ui.batch, ui.page], page, **last)
-    ui.pixel.change(bind(opening.set_pixel, ui), [ui.batch, ui.pixel], page, **last)
+    ui.pixel.change(bind(opening.set_pixel, ui, asked=False), [ui.batch, ui.pixel], page, **last)
 
     model = [ui.kind, ui.hub_name, ui.adapter_file, ui.adapter_name, ui.taught, ui.use_taught]
     ui.kind.change(lambda value: gr.update(visible=value == OTHER), ui.kind, ui.hub_name, **quiet)
@@ -113,36 +113,27 @@ def wire(ui: SimpleNamespace) -> None:
     )
     ui.taught.change(offer_taught, ui.taught, ui.names, **quiet)
 
+    running = {**quiet, "concurrency_limit": 16, "trigger_mode": "multiple"}  # another click is another run: going.py
     buttons = [ui.button, ui.cancel]
     ended = lambda: {ui.button: gr.update(interactive=True), ui.cancel: gr.update(interactive=False)}  # noqa: E731
-    run = ui.button.click(
-        bind(finding.find_cells, ui, ended), [ui.batch, *model], [*page, *buttons], concurrency_limit=16, **quiet
-    )
+    run = ui.button.click(bind(finding.find_cells, ui, ended), [ui.batch, *model], [*page, *buttons], **running)
     at_once = {"queue": False, **quiet}
+    ui.cancel.click(None, None, buttons, js=PRESS_AGAIN, **quiet)
     ui.cancel.click(bind(finding.stopped, ui), ui.batch, [*page, *buttons], cancels=[run], **at_once)
     ui.viewer.edit(
         bind(editing.correct, ui),
         [ui.batch, *model],
         [ui.viewer, ui.strip, ui.status],
-        concurrency_limit=16,
-        trigger_mode="multiple",
-        **quiet,
+        **running,
     )
     settled = [ui.downloads, ui.note, ui.strip, ui.status, ui.to_teach, ui.zipped]
-    ui.viewer.release(bind(editing.settle, ui), ui.batch, settled, **last)
+    ui.viewer.release(bind(editing.settle, ui, asked=False), ui.batch, settled, **last)
     ui.zip_all.click(bind(finding.zip_all, ui), ui.batch, [ui.status, ui.zipped], **quiet)
 
     compared = [ui.compared, ui.status, ui.compare_cancel]
-    beside = ui.compare.click(
-        bind(comparing.compare, ui), [ui.batch, ui.names, ui.taught], compared, concurrency_limit=16, **quiet
-    )
-    ui.compare_cancel.click(
-        lambda: ("Cancelled.", gr.update(interactive=False)),
-        None,
-        [ui.status, ui.compare_cancel],
-        cancels=[beside],
-        **at_once,
-    )
+    beside = ui.compare.click(bind(comparing.compare, ui), [ui.batch, ui.names, ui.taught], compared, **running)
+    ended_there = [ui.status, ui.compare_cancel]
+    ui.compare_cancel.click(bind(comparing.stopped, ui), ui.batch, ended_there, cancels=[beside], **at_once)
 
 
 def offer_taught(taught: dict | None) -> dict:

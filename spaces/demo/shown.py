@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 from PIL import Image
 
 from glioma_hf import Instances
@@ -48,8 +49,10 @@ def payload(
     draw: bool = False,
     key: str = "",
     **more: Any,
-) -> dict[str, Any]:
-    """What the viewer shows. Measures are in pixels; the viewer says them in micrometres.
+) -> str:
+    """What the viewer shows, as JSON. Measures are in pixels; the viewer says them in micrometres.
+
+    As a text, since Gradio's page copies nested values again and again, which takes seconds for a hundred outlines.
 
     Args:
         image: any that `read_image` gives, or `NO_IMAGE`; None where the viewer has it already, under the same `key`.
@@ -91,7 +94,7 @@ def payload(
     height, width = instances.size
     scored = instances.scores is not None
     columns = ["id", *["score"] * scored, *MEASURES, *["source"] * (sources is not None)]
-    return {
+    told = {
         "key": key,
         "image": data_url(image) if image is not None else "",
         "width": width,
@@ -107,6 +110,7 @@ def payload(
         "draw": draw,
         **more,
     }
+    return orjson.dumps(told).decode()
 
 
 def outlines(instances: Instances) -> list[list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +13,12 @@ import gradio as gr
 import modelling
 import pandas as pd
 import reading
+from finding import MOMENT
+from going import Going
 from offices import forget, modellers, new_folder, read, run
 from outlines import check_drawn, checked
 from samples import SAMPLES
-from telling import bad, bind, good, hidden, shown, status
+from telling import PRESS_AGAIN, bad, bind, good, hidden, shown, status
 from turns import TURNS
 from viewer import viewer
 from work import default, gpu
@@ -29,6 +31,7 @@ EMPTY = (
 )
 UNKNOWN = "Now give the outlines of its cells, or draw around some of them with the pencil."
 MOST_STEPS = 400
+RUNS = Going()
 
 
 def forget_kept(kept: dict | None) -> None:
@@ -109,6 +112,10 @@ def teach_model(ui: Any, lesson: dict | None, steps: int, taught: dict | None) -
     if lesson is None:
         raise InputError("Open an image first.")
     steps = round(checked(steps, 1, MOST_STEPS, "the number of steps"))
+    yield from RUNS.follow(lesson["folder"], _teach_model(ui, lesson, steps, taught))
+
+
+def _teach_model(ui: Any, lesson: dict, steps: int, taught: dict | None) -> Generator[dict, None, None]:
     yield {ui.cancel: gr.update(interactive=True), ui.button: gr.update(interactive=False), ui.before_after: ""}
     read(reading.gather, lesson["folder"], lesson["given"], lesson["drawn"])
     losses: list[tuple[int, float]] = []
@@ -184,9 +191,13 @@ def curve(losses: list[tuple[int, float]]) -> pd.DataFrame:
     return table
 
 
-def cancelled(ui: Any) -> dict:
+def cancelled(ui: Any, lesson: dict | None) -> dict:
     """What is said after Cancel."""
-    time.sleep(0.7)  # news that was on its way then may come after it
+    key = lesson and lesson["folder"]
+    RUNS.stop(key)
+    time.sleep(MOMENT)
+    if RUNS.is_on(key):  # it was begun again meanwhile
+        return {ui.status: gr.skip()}
     return {ui.status: "Cancelled.", ui.cancel: gr.update(interactive=False), ui.button: gr.update(interactive=True)}
 
 
@@ -237,6 +248,8 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
         [ui.lesson, steps, taught],
         [ui.status, ui.plot, ui.before_after, ui.adapter, taught, *buttons],
         concurrency_limit=16,
+        trigger_mode="multiple",
         **private,
     )
-    ui.cancel.click(bind(cancelled, ui), None, [ui.status, *buttons], cancels=[run], queue=False, **private)
+    ui.cancel.click(None, None, buttons, js=PRESS_AGAIN, **private)
+    ui.cancel.click(bind(cancelled, ui), ui.lesson, [ui.status, *buttons], cancels=[run], queue=False, **private)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from offices import place
 from worker import Broken
 
 from glioma_hf import InputError
@@ -23,6 +24,8 @@ COMMANDS = re.compile(
     r"\s*\([^()]*(?:(?<!\w)--[a-z]|glioma-hf )[^()]*\)"
     r"|[;,]?\s*(?:`?glioma-hf [^;.,`]*`?|(?<!\w)--[a-z][\w-]*(?: [^;.,]*)?)"
 )
+# The buttons of a run as Cancel leaves them, without waiting for the server: it counts when the first is pressed again.
+PRESS_AGAIN = "() => [{__type__: 'update', interactive: true}, {__type__: 'update', interactive: false}]"
 
 
 def status(elem_id: str, value: str = "") -> gr.HTML:
@@ -83,29 +86,36 @@ def complain(error: BaseException | str, *paths: str | None) -> gr.Error:
     return gr.Error(text, print_exception=False, title="That didn't work")
 
 
-def bind(function: Callable, ui: Any, otherwise: Callable[[], dict] = dict) -> Callable:
+def bind(function: Callable, ui: Any, otherwise: Callable[[], dict] = dict, asked: bool = True) -> Callable:
     """An event's function, which is given `ui` first and returns what changes, by component.
 
-    Errors become sentences in `ui.status`; `otherwise` says what else is set then.
+    Errors become sentences in `ui.status`; `otherwise` says what else is set then. Of what its visitor closed meanwhile
+    none is told that is ours, and where nobody `asked` for the event none at all.
     """
 
-    def failed(error: BaseException) -> dict:
-        return {**otherwise(), ui.status: bad(error)}
+    def failed(error: BaseException, arguments: tuple) -> dict:
+        meant = asked and isinstance(error, InputError)
+        return {**otherwise(), ui.status: bad(error) if meant or not any(map(closed, arguments)) else gr.skip()}
 
     def generator(*arguments: Any) -> Any:
         try:
             yield from function(ui, *arguments)
         except Exception as error:
-            yield failed(error)
+            yield failed(error, arguments)
 
     def plain(*arguments: Any) -> Any:
         try:
             return function(ui, *arguments)
         except Exception as error:
-            return failed(error)
+            return failed(error, arguments)
 
     bound = generator if inspect.isgeneratorfunction(function) else plain
     functools.update_wrapper(bound, function)
     signature = inspect.signature(function)
     bound.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
     return bound
+
+
+def closed(argument: Any) -> bool:
+    """Whether that is a visitor's folder which is gone: the event of one who opened something else meanwhile."""
+    return isinstance(argument, str) and Path(argument).parent == place().visitors and not Path(argument).exists()

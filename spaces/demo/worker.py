@@ -40,7 +40,8 @@ class Bounds:
         seconds: in all.
         silent: seconds without a word of progress.
         answer: bytes of what it returns.
-        rest: megabytes that its process may hold afterwards; another takes its place where it holds more.
+        rest: megabytes that its process may hold afterwards, more than when it was ready; another takes its place
+            where it holds more.
     """
 
     megabytes: int
@@ -64,6 +65,7 @@ class Process:
     def __init__(self, imports: Sequence[str], folder: Path):
         """Start it, with `imports` made ready (modules, or "module:function" to call), temporary files in `folder`."""
         self.messages: Queue[tuple[str, Any]] = Queue()
+        self.ready = 0.0  # megabytes that it held before its first job
         nowhere = folder / "empty"  # where it runs: no name that a visitor gives is a path from there
         nowhere.mkdir(parents=True, exist_ok=True)
         self._most = 2**20  # bytes of a message
@@ -139,6 +141,7 @@ class Workers:
         self._free: Queue[Process] = Queue()
         self._all: set[Process] = set()
         self._lock = threading.Lock()
+        self._ended = False
 
     def start(self, folder: Path) -> None:
         """Start the processes, which leave what is temporary in `folder`; once started, nothing happens."""
@@ -150,7 +153,8 @@ class Workers:
                     self._free.put(self._new())
 
     def stop(self) -> None:
-        """End all processes."""
+        """End all processes; no other takes their place."""
+        self._ended = True
         for process in list(self._all):
             process.kill()
 
@@ -191,7 +195,7 @@ class Workers:
             process.kill()
             raise
         finally:
-            if process.megabytes() > bounds.rest:  # what a job left behind is not to be the next one's
+            if process.megabytes() > process.ready + bounds.rest:  # what a job left behind is not to be the next one's
                 process.kill()
             self._free.put(self._living(process))
 
@@ -203,7 +207,7 @@ class Workers:
         return None
 
     def _living(self, process: Process) -> Process:
-        if process.code is None:
+        if process.code is None or self._ended:
             return process
         self._all.discard(process)
         return self._new()
@@ -229,6 +233,7 @@ class Workers:
             now = time.monotonic()
             if kind == "begun":
                 ready, until, spoke = True, now + bounds.seconds, now
+                process.ready = process.ready or process.megabytes()
             elif kind == "told":
                 spoke = now
                 told.put((kind, what))

@@ -25,7 +25,13 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SCREENSHOTS = Path(os.environ.get("GLIOMA_HF_SCREENSHOTS", Path(__file__).parents[1] / ".screenshots"))
+SCREENSHOTS = os.environ.get("GLIOMA_HF_SCREENSHOTS")  # a folder for pictures of the page, to look at
+# What a tab has once it is whole.
+READY = {
+    "Teach": "#teach-viewer .empty",
+    "Score": "#score-viewer .empty",
+    "Explore": "#explore-viewer .summary:has-text('cells')",
+}
 WIDE, NARROW = {"width": 1366, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -38,8 +44,14 @@ def address(request) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(folder, tmp_path_factory) -> Iterator[str]:
+def server(started) -> str:
     """Where the page is served."""
+    return started[0]
+
+
+@pytest.fixture(scope="session")
+def started(folder, tmp_path_factory) -> Iterator[tuple[str, int]]:
+    """Where the page is served, and the process that serves it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -47,8 +59,7 @@ def server(folder, tmp_path_factory) -> Iterator[str]:
     program = Path(sys.executable).with_name("glioma-hf")
     started = time.perf_counter()
     server = subprocess.Popen(
-        # The model must not keep the browser on the same cores from answering the visitor.
-        ["nice", "-n", "15", str(program), "demo", "--port", str(port), "--data", str(folder)],
+        [str(program), "demo", "--port", str(port), "--data", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -66,7 +77,7 @@ def server(folder, tmp_path_factory) -> Iterator[str]:
         else:
             pytest.fail("the demo didn't start within two minutes")
         print(f"the page is up after {time.perf_counter() - started:.1f} s")
-        yield url
+        yield url, server.pid
     finally:
         server.terminate()
         server.wait(20)
@@ -85,25 +96,55 @@ def browser(address):
         opened.close()
 
 
+def new_visitor(browser, address: str, viewport: dict, theme: str = ""):
+    """A page of someone who wasn't here before."""
+    page = browser.new_context(viewport=viewport, accept_downloads=True).new_page()
+    page.set_default_timeout(240_000)  # where others keep the machine busy
+    page.goto(f"{address}/?__theme={theme}" if theme else address)
+    page.wait_for_selector("#find")
+    return page
+
+
 @pytest.fixture
 def visit(browser, address):
     """A function that opens the page for a new visitor, on a tab of it."""
-    contexts = []
+    pages = []
 
-    def open_page(tab: str = "Segment", viewport: dict = WIDE):
-        context = browser.new_context(viewport=viewport, accept_downloads=True)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(90_000)
-        page.goto(address)
-        page.wait_for_selector("#find")
+    def open_page(tab: str = "Segment", viewport: dict = WIDE, theme: str = ""):
+        pages.append(new_visitor(browser, address, viewport, theme))
         if tab != "Segment":
-            choose_tab(page, tab)
-        return page
+            choose_tab(pages[-1], tab)
+        return pages[-1]
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
+
+
+@pytest.fixture(scope="session")
+def regular(browser, address):
+    """The page of a visitor who stays."""
+    page = new_visitor(browser, address, WIDE)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture
+def stay(request, regular, address):
+    """A function that gives the page of a visitor who stays, on a tab of it.
+
+    For tests that open what they need, as opening clears what was there, and leave the model as it is.
+    """
+
+    def on_tab(tab: str = "Segment"):
+        choose_tab(regular, tab)
+        return regular
+
+    failed = request.session.testsfailed
+    yield on_tab
+    if request.session.testsfailed > failed:  # it may have left anything there
+        regular.goto(address)
+        regular.wait_for_selector("#find")
 
 
 def choose_tab(page, name: str) -> None:
@@ -119,7 +160,7 @@ def downloads(page, selector: str, folder: Path) -> dict[str, Path]:
     """Click each download, once they stay as they are; files by the end of their names."""
     links, before = page.locator(f"{selector} a[download]"), None
     while before != (before := links.evaluate_all("all => all.map((link) => link.href)")):
-        page.wait_for_timeout(700)
+        page.wait_for_timeout(300)
     saved = {}
     for number in range(links.count()):
         with page.expect_download() as event:
@@ -128,6 +169,15 @@ def downloads(page, selector: str, folder: Path) -> dict[str, Path]:
         event.value.save_as(target)
         saved[target.name.rsplit("_", 1)[-1]] = target
     return saved
+
+
+def downloads_when(page, selector: str, folder: Path, ready) -> dict[str, Path]:
+    """The downloads, once they are as `ready` wants them: they follow what was done after a moment."""
+    for _ in range(60):
+        files = downloads(page, selector, folder)
+        if ready(files):
+            return files
+    raise AssertionError("the downloads didn't follow")
 
 
 def told_badly(page, status: str) -> str:
@@ -148,8 +198,24 @@ def open_sample(page, name: str = "Crowded cells") -> None:
 
 
 def open_images(page, *paths: Path) -> None:
-    """Drop files into Segment."""
+    """Drop files into Segment, in place of those that were there."""
+    clear = page.locator("#segment-upload").get_by_role("button", name="Clear")
+    if clear.count():
+        clear.click()
+        clear.wait_for(state="detached")
     page.set_input_files("#segment-upload input[type=file]", [str(path) for path in paths])
+
+
+def crowded_cells(page) -> int:
+    """Show a sample with its cells, found now or by a test before; how many there are."""
+    caption = page.locator("#viewer .caption")
+    told = caption.inner_text() if caption.is_visible() else ""
+    if not told.startswith("Crowded cells") or "not found yet" in told:
+        open_sample(page)
+        find_cells(page)
+    page.wait_for_selector("#downloads a[download]")
+    page.click("#viewer .whole")
+    return count(page)
 
 
 def find_cells(page) -> int:
@@ -179,7 +245,8 @@ def place_in_picture(page, viewer: str, x: float, y: float) -> tuple[float, floa
 
 
 def screenshot(page, name: str) -> None:
-    """Keep a picture of the page to look at."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(800)
-    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)
+    """Keep a picture of the page, where a folder for such is named."""
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        page.wait_for_timeout(800)
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"), full_page=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.conftest import NARROW, choose_tab, find_cells, open_sample, screenshot
+from tests.demo.conftest import NARROW, READY, choose_tab, find_cells, open_sample, screenshot
 
 MOST_SENT = 300_000  # bytes of the first view, nearly all of them the library's that the page stands on
 RUN = """async (path) => {
@@ -26,10 +26,9 @@ def serious(page) -> list:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_any_tab(visit, address, theme):
-    page = visit()
-    page.goto(f"{address}/?__theme={theme}")
-    page.wait_for_selector("#find")
+def test_axe_finds_nothing_serious_in_any_tab(visit, theme):
+    page = visit(theme=theme)
+    assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
     open_sample(page)
     find_cells(page)
     page.wait_for_selector("#downloads a[download]")
@@ -37,7 +36,9 @@ def test_axe_finds_nothing_serious_in_any_tab(visit, address, theme):
     assert serious(page) == []
     for tab in ("Teach", "Score", "Explore"):
         choose_tab(page, tab)
-        page.wait_for_timeout(1500)
+        page.wait_for_selector(READY[tab])
+        if tab == "Explore":
+            page.wait_for_selector("#explore-shapes .vega-embed")
         screenshot(page, f"{tab.lower()}_{theme}")
         assert serious(page) == [], tab
 
@@ -45,7 +46,7 @@ def test_axe_finds_nothing_serious_in_any_tab(visit, address, theme):
 def test_the_status_is_read_out_and_every_cell_is_reached_by_keyboard(visit):
     page = visit(viewport=NARROW)
     assert page.get_attribute("#status [role=status]", "aria-live") == "polite"
-    open_sample(page)
+    open_sample(page, "Sparse cells")
     cells = find_cells(page)
     canvas = page.locator("#viewer canvas")
     canvas.focus()

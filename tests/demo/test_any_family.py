@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from glioma_hf.models import load_segmenter
+from glioma_hf.models import FAMILIES, load_segmenter
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.workflows.training import teach
 from tests.conftest import ROOT
@@ -16,18 +17,30 @@ from tests.demo.conftest import WIDE, downloads, find_cells, open_sample, screen
 from tests.models.contract import PAIR
 
 
-@pytest.fixture
-def served(dummy, monkeypatch):
-    """Where the page is served while the dummy is among the families, which other processes don't know."""
-    pytest.importorskip("gradio")
-    monkeypatch.setenv("GLIOMA_HF_IN_PROCESS", "1")
-    sys.path.insert(0, str(ROOT / "spaces" / "demo"))
-    import page as demo
+@pytest.fixture(scope="module")
+def served(browser):  # with a page of its own, which knows nothing of this
+    """Where the page is served while the dummy is among the families, which other processes don't know.
 
-    _, url, _ = demo.serve(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
-    yield url
-    demo.gr.close_all()
-    sys.path.remove(str(ROOT / "spaces" / "demo"))
+    Of two more the libraries aren't there, or broken.
+    """
+    pytest.importorskip("gradio")
+
+    def load(*_):
+        raise RuntimeError("a library of another version")
+
+    broken = SimpleNamespace(FAMILY=SimpleNamespace(bases=("first",), load=load))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLIOMA_HF_IN_PROCESS", "1")
+        patch.setitem(FAMILIES, "dummy", "tests.models.dummy")
+        patch.setitem(FAMILIES, "absent", "tests.models.absent")
+        patch.setitem(FAMILIES, "broken", "tests.models.broken")
+        patch.setitem(sys.modules, "tests.models.broken", broken)
+        patch.syspath_prepend(str(ROOT / "spaces" / "demo"))
+        import page as demo
+
+        _, url, _ = demo.serve(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True)
+        yield url
+        demo.gr.close_all()
 
 
 @pytest.fixture
@@ -54,6 +67,9 @@ def cells_found(page, tmp_path) -> list[dict]:
 def test_a_family_is_a_choice_and_finds_cells(page, tmp_path):
     import samples
 
+    named = [name.strip() for name in page.locator("#kind label").all_inner_texts()]
+    assert {"dummy: plain", "sam: embedded"} < set(named)
+    assert not [name for name in named if name.startswith(("absent", "broken"))]
     page.get_by_label("dummy: plain", exact=True).check()
     found = cells_found(page, tmp_path)
     pixels, _ = samples.sample("Crowded cells")

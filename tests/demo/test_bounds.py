@@ -80,7 +80,7 @@ def both(neighbour: Visitor, act) -> str:
     thread.start()
     while thread.is_alive():
         served(neighbour)
-        thread.join(0.2)
+        thread.join(1)
     served(neighbour)
     assert isinstance(told[0], str), told
     assert "/tmp" not in told[0]

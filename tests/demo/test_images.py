@@ -13,9 +13,26 @@ import tifffile
 
 from glioma_hf.data.exports import read_rois
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
-from tests.demo.conftest import NARROW, count, downloads, find_cells, open_images, screenshot, told_badly
+from tests.demo.conftest import (
+    NARROW,
+    count,
+    downloads,
+    downloads_when,
+    find_cells,
+    open_images,
+    screenshot,
+    told_badly,
+)
 
 SMALL = SceneConfig(width=200, height=150, cells_per_megapixel=(300, 300))
+
+# As fast as the page lets anybody.
+CANCEL_AND_FIND = """async () => {
+  const [find, cancel] = ["#find", "#cancel"].map((id) => document.querySelector(id));
+  cancel.click();
+  while (find.disabled) await new Promise((done) => setTimeout(done, 10));
+  find.click();
+}"""
 
 
 def image(folder: Path, name: str, seed: int = 21, **options) -> Path:
@@ -27,11 +44,11 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open(encoding="utf-8")))
 
 
-def test_three_images_a_bad_one_and_one_zip(visit, tmp_path):
+def test_three_images_a_bad_one_and_one_zip(stay, tmp_path):
     images = [image(tmp_path, f"{name}.tif", seed) for name, seed in (("a", 21), ("b", 22), ("c", 23))]
     (tmp_path / "notes.tif").write_text("no image")
     (tmp_path / "words.tif").write_text("nor this")
-    page = visit()
+    page = stay()
     open_images(page, *images, tmp_path / "notes.tif", tmp_path / "words.tif")
     told = told_badly(page, "#status")  # of one as of the other
     assert "3 images are open" in told
@@ -65,11 +82,10 @@ def test_three_images_a_bad_one_and_one_zip(visit, tmp_path):
         assert (tmp_path / "all" / "overlays" / f"{name}.png").is_file()
 
 
-def test_cancel_and_go_on(visit, tmp_path):
+def test_cancel_and_go_on_at_once(stay, tmp_path):
     images = [image(tmp_path, "a.tif")]
-    large = generate_scene(3, SceneConfig(width=2600, height=2200, cells_per_megapixel=(40, 40))).image
-    tifffile.imwrite(tmp_path / "b.tif", large)
-    page = visit()
+    tifffile.imwrite(tmp_path / "b.tif", np.tile(tifffile.imread(images[0]), (14, 13)))
+    page = stay()
     open_images(page, *images, tmp_path / "b.tif")
     page.wait_for_selector("#status:has-text('2 images are open')")
     page.click("#find")
@@ -79,16 +95,21 @@ def test_cancel_and_go_on(visit, tmp_path):
     page.wait_for_selector("#status:has-text('1 of 2 images are done')")
     assert page.inner_text("#strip button:first-child .told") == first
     assert page.query_selector("#downloads a[download]")
-    page.wait_for_timeout(1000)  # until the click that was cancelled is over for the browser: a second one is left out
+    # A click counts however soon after Cancel.
     page.click("#find")
     page.wait_for_selector("#status:has-text('Looking at b.tif')")  # and not at a.tif again
+    page.evaluate(CANCEL_AND_FIND)
+    page.wait_for_selector("#cancel:not([disabled])")
+    page.wait_for_timeout(1500)  # what Cancel says would come meanwhile, and doesn't end this run
+    page.wait_for_selector("#status:has-text('Looking at b.tif')")
+    assert page.locator("#find").is_disabled()
     page.click("#cancel")
     page.wait_for_selector("#status:has-text('1 of 2 images are done')")
 
 
-def test_the_size_of_a_pixel_comes_from_the_file_and_can_be_changed(visit, tmp_path):
+def test_the_size_of_a_pixel_comes_from_the_file_and_can_be_changed(stay, tmp_path):
     path = image(tmp_path, "sized.tif", resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
-    page = visit()
+    page = stay()
     open_images(page, path)
     page.wait_for_selector("#viewer .caption:has-text('0.5 µm per pixel')")
     assert page.get_by_label("Pixel size in µm").input_value() == "0.5"
@@ -117,10 +138,10 @@ def test_the_size_of_a_pixel_comes_from_the_file_and_can_be_changed(visit, tmp_p
         assert float(small["eccentricity"]) == pytest.approx((1 - float(small["axis_ratio"]) ** 2) ** 0.5, abs=1e-4)
 
 
-def test_a_stack_asks_for_the_page(visit, tmp_path):
+def test_a_stack_asks_for_the_page(stay, tmp_path):
     planes = np.stack([np.full((150, 200), 90, np.uint8), generate_scene(21, SMALL).image])
     tifffile.imwrite(tmp_path / "stack.tif", planes, imagej=True, metadata={"axes": "CYX"})
-    page = visit()
+    page = stay()
     open_images(page, tmp_path / "stack.tif")
     page.wait_for_selector("#viewer .caption:has-text('stack.tif (channel 1)')")
     box = page.locator("#page input[type=number]")
@@ -145,9 +166,13 @@ def test_a_session_opens_again_where_it_was_left(visit, tmp_path):
     page.locator("#viewer tbody tr").first.press("Delete")
     page.wait_for_selector("#viewer .caption:has-text('1 corrections by hand')")
     page.locator("#viewer .threshold").press("ArrowRight")
-    page.wait_for_timeout(2500)
-    caption = page.inner_text("#viewer .caption")
-    saved = downloads(page, "#downloads", tmp_path)["session.json"]
+    caption, threshold = page.inner_text("#viewer .caption"), float(page.inner_text("#viewer .value"))
+
+    def follows(files) -> bool:
+        row = json.loads(files["session.json"].read_text())["images"][0]
+        return row["threshold"] == threshold and len(row["edits"]) == 1
+
+    saved = downloads_when(page, "#downloads", tmp_path, follows)["session.json"]
     again = visit()
     open_images(again, saved)
     assert "is of mine.tif: drop in both together" in told_badly(again, "#status")

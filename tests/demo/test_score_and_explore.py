@@ -14,7 +14,7 @@ from glioma_hf import Instances
 from glioma_hf.data.splits import annotated_rows
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from tests.conftest import ROOT
-from tests.demo.conftest import NARROW, choose_tab, downloads, find_cells, open_sample, screenshot, told_badly
+from tests.demo.conftest import NARROW, READY, choose_tab, crowded_cells, downloads, screenshot, told_badly
 from tests.strategies import square
 
 sys.path.insert(0, str(ROOT / "spaces" / "demo"))
@@ -64,7 +64,7 @@ def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
         "false positives",
         "missed",
     ]
-    page.wait_for_selector("#score-curve canvas, #score-curve svg")
+    page.wait_for_selector("#score-curve .vega-embed")
     screenshot(page, "score_wide")
     page.get_by_label("Image", exact=True).first.click()
     page.get_by_role("option", name="2: two.tif").click()
@@ -88,11 +88,9 @@ def test_bad_files_are_answered_by_a_sentence(visit, pair, name, content, says):
     assert says in told_badly(page, "#score-status")
 
 
-def test_what_segment_gives_is_scored_by_its_name(visit, tmp_path):
-    page = visit()
-    open_sample(page)
-    cells = find_cells(page)
-    page.wait_for_selector("#downloads a[download]")
+def test_what_segment_gives_is_scored_by_its_name(stay, tmp_path):
+    page = stay()
+    cells = crowded_cells(page)
     predictions = downloads(page, "#downloads", tmp_path)["coco.json"]
     _, truth = sample("Crowded cells")
     images = [
@@ -132,7 +130,7 @@ def pick(page, label: str, option: str) -> None:
 def test_explore_shows_parts_types_and_statistics(visit, folder):
     page = visit("Explore")
     page.wait_for_selector("#explore-viewer .summary:has-text('cells')")
-    page.wait_for_selector("#explore-shapes canvas, #explore-shapes svg")
+    page.wait_for_selector("#explore-shapes .vega-embed")
     screenshot(page, "explore_wide")
     page.locator("#explore-part input").click()
     page.get_by_role("option", name="spec/test", exact=True).click()
@@ -150,17 +148,10 @@ def test_explore_shows_parts_types_and_statistics(visit, folder):
     assert "spec/test" in page.inner_text("#explore-status")
 
 
-def test_every_tab_on_a_phone_and_in_the_dark(visit, address):
+def test_every_tab_on_a_phone(visit):
     page = visit(viewport=NARROW)
     for tab in ("Teach", "Score", "Explore"):
         choose_tab(page, tab)
-        page.wait_for_timeout(1500)
+        page.wait_for_selector(READY[tab])
         screenshot(page, f"{tab.lower()}_narrow")
         assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1, tab
-    page.goto(f"{address}/?__theme=dark")
-    page.wait_for_selector("#find")
-    open_sample(page)
-    find_cells(page)
-    page.wait_for_selector("#downloads a[download]")
-    assert page.evaluate("document.body.classList.contains('dark')")
-    screenshot(page, "segment_dark")

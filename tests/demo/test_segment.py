@@ -20,7 +20,9 @@ from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
 from tests.demo.conftest import (
     NARROW,
     count,
+    crowded_cells,
     downloads,
+    downloads_when,
     find_cells,
     open_images,
     open_sample,
@@ -97,15 +99,18 @@ def test_slider_answers_at_once_and_files_follow(visit, tmp_path):
     assert time.perf_counter() - started < 5  # 25 key presses; the model takes longer
     assert 0 < fewer < cells
     assert page.locator("#viewer tbody tr").count() == fewer
-    page.wait_for_timeout(3000)
-    files = downloads(page, "#downloads", tmp_path)
-    assert len(json.loads(files["coco.json"].read_text())["annotations"]) == fewer
+    downloads_when(
+        page,
+        "#downloads",
+        tmp_path,
+        lambda files: len(json.loads(files["coco.json"].read_text())["annotations"]) == fewer,
+    )
     assert f"score from {page.inner_text('#viewer .value')}" in page.inner_text("#viewer .caption")
 
 
-def test_a_click_on_a_cell_selects_its_row_and_the_other_way_round(visit):
-    page = visit()
-    find(page)
+def test_a_click_on_a_cell_selects_its_row_and_the_other_way_round(stay):
+    page = stay()
+    crowded_cells(page)
     row = page.locator("#viewer tbody tr").nth(2)
     values = row.locator("td").all_inner_texts()
     names = columns(page)
@@ -125,9 +130,9 @@ def test_a_click_on_a_cell_selects_its_row_and_the_other_way_round(visit):
     assert chosen.get_attribute("data-id") == cell["id"]
 
 
-def test_table_sorts_by_any_column(visit):
-    page = visit()
-    find(page)
+def test_table_sorts_by_any_column(stay):
+    page = stay()
+    crowded_cells(page)
     page.get_by_role("button", name="Sort by area").first.click()
     column = columns(page).index("area")
     assert page.evaluate("document.activeElement.textContent") == "area (px²)"  # the focus stays where it was
@@ -142,18 +147,21 @@ def test_table_sorts_by_any_column(visit):
     assert areas == sorted(areas, reverse=True)
 
 
-def test_zoom_pan_and_toggles_by_mouse_and_keyboard(visit):
-    page = visit()
-    find(page)
+def test_zoom_pan_and_toggles_by_mouse_and_keyboard(stay):
+    page = stay()
+    crowded_cells(page)
     canvas = page.locator("#viewer canvas")
     seen = [canvas.screenshot()]
 
     def changed() -> bool:
-        page.wait_for_timeout(200)
-        seen.append(canvas.screenshot())
-        return seen[-1] != seen[-2]
+        for _ in range(50):
+            now = canvas.screenshot()
+            if now != seen[-1]:
+                seen.append(now)
+                return True
+        return False
 
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(300)
     seen[0] = canvas.screenshot()
     canvas.hover()
     page.mouse.wheel(0, -600)
@@ -177,7 +185,7 @@ def test_zoom_pan_and_toggles_by_mouse_and_keyboard(visit):
 
 
 @pytest.mark.parametrize("kind", ["grey8.tif", "grey16.tif", "rgb.png", "grey.jpg"])
-def test_uploads_of_every_kind(visit, tmp_path, kind):
+def test_uploads_of_every_kind(stay, tmp_path, kind):
     path = tmp_path / kind
     if kind == "grey16.tif":
         tifffile.imwrite(path, SCENE.astype(np.uint16) * 200)
@@ -185,7 +193,7 @@ def test_uploads_of_every_kind(visit, tmp_path, kind):
         tifffile.imwrite(path, SCENE)
     else:
         Image.fromarray(SCENE).convert("RGB" if kind == "rgb.png" else "L").save(path, quality=95)
-    page = visit()
+    page = stay()
     open_images(page, path)
     page.wait_for_selector(f"#viewer .caption:has-text('{path.name}')")
     assert "200 x 150 pixels, cells not found yet" in page.inner_text("#viewer .caption")
@@ -228,9 +236,9 @@ def bad_upload(kind: str, folder: Path) -> Path:
         ("GIF", "cells.gif: a GIF; give TIFF, PNG, JPEG or BMP"),
     ],
 )
-def test_bad_uploads_are_answered_by_a_sentence_and_nothing_else_is_shown(visit, tmp_path, kind, says):
+def test_bad_uploads_are_answered_by_a_sentence_and_nothing_else_is_shown(stay, tmp_path, kind, says):
     path = bad_upload(kind, tmp_path)
-    page = visit()
+    page = stay()
     open_sample(page)
     open_images(page, path)
     assert says in told_badly(page, "#status")
@@ -240,11 +248,10 @@ def test_bad_uploads_are_answered_by_a_sentence_and_nothing_else_is_shown(visit,
     assert page.query_selector("#downloads a[download]") is None
 
 
-def test_cancel_stops_the_run_and_keeps_what_was_there(visit, tmp_path):
-    large = generate_scene(3, SceneConfig(width=3600, height=3000, cells_per_megapixel=(40, 40))).image
-    tifffile.imwrite(tmp_path / "large.tif", large)
-    page = visit()
-    find(page)
+def test_cancel_stops_the_run_and_keeps_what_was_there(stay, tmp_path):
+    tifffile.imwrite(tmp_path / "large.tif", np.tile(SCENE, (20, 18)))
+    page = stay()
+    crowded_cells(page)
     open_images(page, tmp_path / "large.tif")
     page.wait_for_selector("#viewer .caption:has-text('large.tif')")
     assert page.query_selector("#downloads a[download]") is None  # those were of the sample
@@ -253,7 +260,7 @@ def test_cancel_stops_the_run_and_keeps_what_was_there(visit, tmp_path):
     page.wait_for_selector("#status:has-text('Looking at large.tif')")
     page.click("#cancel")
     page.wait_for_selector("#status:has-text('Cancelled')")
-    page.wait_for_timeout(2500)
+    page.wait_for_timeout(1500)
     assert "Cancelled" in page.inner_text("#status")
     assert page.locator("#cancel").is_disabled()
     assert page.query_selector("#downloads a[download]") is None

@@ -62,7 +62,7 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     set_steps(page, 10)
     page.click("#teach-run")
     page.wait_for_selector("#teach-status:has-text('s left')")
-    page.wait_for_selector("#teach-loss canvas, #teach-loss svg")
+    page.wait_for_selector("#teach-loss .vega-embed")
     page.wait_for_selector("#teach-status:has-text('Taught in')", timeout=240_000)
     told = page.inner_text("#teach-status")
     held = int(re.search(r"On (\d+) cells of a part that was held out, AP50 was [\d.]+ before and is [\d.]+", told)[1])

@@ -157,6 +157,25 @@ def test_what_is_ours_is_told_with_a_number_that_the_log_has(telling, caplog):
     assert "KeyError" in caplog.text
 
 
+def test_what_fails_of_an_image_that_is_closed_meanwhile_is_no_news(telling, offices):
+    from types import SimpleNamespace
+
+    ui = SimpleNamespace(status="status")
+
+    def settle(ui, batch, error):
+        raise error
+
+    asked, unasked = telling.bind(settle, ui), telling.bind(settle, ui, asked=False)
+    folder, other = str(offices.new_folder()), "/no/folder/of/a/visitor"
+    ours, theirs = FileNotFoundError("facts.json"), InputError("it is no longer kept here")
+    assert "our fault" in asked(folder, ours)["status"]
+    offices.forget(folder)
+    assert "our fault" in asked(other, ours)["status"]
+    assert "no longer kept" in asked(folder, theirs)["status"]
+    for said in (asked(folder, ours), unasked(folder, ours), unasked(folder, theirs)):
+        assert said["status"]["__type__"] == "update"
+
+
 @pytest.mark.parametrize(
     ("job", "says"), [("allocate", r"needed more than \d+ MB of memory on this server"), ("fail", "our fault")]
 )

@@ -24,6 +24,7 @@ class Visitor:
         self.http = httpx.Client(base_url=f"{address}/gradio_api", timeout=300)
         self.session = secrets.token_hex(8)
         config = httpx.get(f"{address}/config", timeout=60).json()
+        self.components = config["components"]
         self.names = {c["id"]: c["props"].get("elem_id") for c in config["components"]}
         self.kinds = {c["id"]: c["type"] for c in config["components"]}
         self.events = config["dependencies"]
@@ -44,13 +45,8 @@ class Visitor:
 
         Raises `Told` with the sentence where the page refuses.
         """
-        found = next(
-            e for e in self.events if any(self.names.get(t) == element and name == event for t, name in e["targets"])
-        )
-        left = list(values)
-        data = [None if self.kinds[i] == "state" else left.pop(0) for i in found["inputs"]]
-        body = {"fn_index": found["id"], "session_hash": self.session, "data": data, "event_data": event_data}
-        event_id = self.http.post("/queue/join", json=body).raise_for_status().json()["event_id"]
+        found = self._event(element, event)
+        event_id = self._join(found, values, event_data)
         last: list[Any] = []
         outputs: dict[str, Any] = {}
         with self.http.stream("GET", "/queue/data", params={"session_hash": self.session}) as news:
@@ -74,7 +70,44 @@ class Visitor:
         for name, value in outputs.items():
             if isinstance(value, str) and 'class="bad"' in value:
                 raise Told(" ".join(re.findall(r'<p class="bad">(.*?)</p>', value)) or name)
-        return outputs
+        return {n: json.loads(v) if v and n.endswith("viewer") else v for n, v in outputs.items()}
+
+    def cancel(self, element: str, button: str, *values: Any) -> None:
+        """Click an element and, once it gave news, the button that cancels it, as a browser does."""
+        found = self._event(element, "click")
+        event_id = self._join(found, values)
+        with self.http.stream("GET", "/queue/data", params={"session_hash": self.session}) as news:
+            for line in news.iter_lines():
+                if event_id in line and '"process_generating"' in line:
+                    break
+            known = {"event_id": event_id, "session_hash": self.session, "fn_index": found["id"]}
+            self.http.post("/cancel", json=known).raise_for_status()
+        stopped = self._event(button, "click")
+        body = {"fn_index": stopped["id"], "session_hash": self.session, "data": [None] * len(stopped["inputs"])}
+        self.http.post("/run/predict", json=body).raise_for_status()
+
+    def choices(self, element: str) -> list[str]:
+        """What can be chosen in a group of boxes."""
+        found = next(c for c in self.components if self.names[c["id"]] == element)
+        return [value for _, value in found["props"]["choices"]]
+
+    def take(self, file: dict[str, Any]) -> int:
+        """Download a file that the page offers; its bytes."""
+        return len(self.http.get(f"/file={file['path']}").raise_for_status().content)
+
+    def _event(self, element: str, event: str) -> dict[str, Any]:
+        """An event of the server's."""
+        return next(
+            e
+            for e in self.events
+            if e["backend_fn"] and any(self.names.get(t) == element and name == event for t, name in e["targets"])
+        )
+
+    def _join(self, found: dict[str, Any], values: Any, event_data: Any = None) -> str:
+        left = list(values)
+        data = [None if self.kinds[i] == "state" else left.pop(0) for i in found["inputs"]]
+        body = {"fn_index": found["id"], "session_hash": self.session, "data": data, "event_data": event_data}
+        return str(self.http.post("/queue/join", json=body).raise_for_status().json()["event_id"])
 
 
 def changed(value: Any, edits: list[tuple[str, list, Any]]) -> Any:

@@ -15,6 +15,9 @@ export function listen(v) {
     event.preventDefault();
     zoom(v, Math.exp(-event.deltaY * 0.0015), ...place(event));
   };
+  // Two fingers are for the picture, wherever they go: the browser would scroll the page with a finger that goes down.
+  const held = (event) => { if (event.touches.length > 1) event.preventDefault(); };
+  for (const kind of ["touchstart", "touchmove"]) area.addEventListener(kind, held, { passive: false });
   area.onpointerdown = (event) => {
     try { area.setPointerCapture(event.pointerId); } catch { /* a made-up pointer can't be held */ }
     pointers.set(event.pointerId, place(event));

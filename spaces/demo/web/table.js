@@ -99,7 +99,7 @@ function row(v, c, place) {
   row.setAttribute("aria-selected", v.chosen.has(c.id));
   for (const name of v.data.columns) {
     const cell = document.createElement("td"), value = measure(v, c, name);
-    cell.textContent = typeof value === "number" ? number(value) : value ?? "";
+    cell.textContent = typeof value === "number" ? number(value) : words(value ?? "");
     row.append(cell);
   }
   row.onclick = (event) => v.choose(c.id, false, event.shiftKey);

@@ -1,5 +1,5 @@
-// The viewer of cells over their image. Gradio gives `element`, `props`, `trigger` and `watch`; `props.value` is what
-// shown.py's `payload` makes. What a visitor does in the picture is in hands.js, the correcting of cells in tools.js.
+// The viewer of cells over their image. Gradio gives `element`, `props`, `trigger` and `watch`; `props.value` is the
+// JSON that shown.py's `payload` makes. What a visitor does in the picture is in hands.js, correcting in tools.js.
 import { paint, fit, zoomTo } from "./paint.js";
 import { tabulate, chart, follow, number } from "./table.js";
 import { listen } from "./hands.js";
@@ -10,8 +10,8 @@ const TEMPLATE = `
   <p class="summary" role="status" aria-live="polite"></p>
   <div class="toggles">
     <label class="scored">Score from <input type="range" class="threshold" min="0.1" max="0.95" step="0.01" aria-label="Score from which a cell is shown"> <output class="value"></output></label>
-    <label><input type="checkbox" class="outlines" checked> outlines</label>
-    <label><input type="checkbox" class="fill"> fill</label>
+    <label class="with-outlines"><input type="checkbox" class="outlines" checked> outlines</label>
+    <label class="with-outlines"><input type="checkbox" class="fill"> fill</label>
     <label class="with-overlaps"><input type="checkbox" class="overlaps" checked> overlaps</label>
     <label class="with-somata"><input type="checkbox" class="somata" checked> somata</label>
     <label class="with-types"><input type="checkbox" class="types" checked> colours</label>
@@ -69,7 +69,7 @@ export class Viewer {
   }
 
   build() {
-    const data = this.props.value;
+    const data = this.props.value ? JSON.parse(this.props.value) : null;
     if (data && !data.image && data.key !== this.data?.key) return; // of an image that is no longer shown
     const other = !data || !!data.image;
     this.data = data;
@@ -105,7 +105,9 @@ export class Viewer {
     this.find(".scored").hidden = this.find(".with-scores").hidden = !data.scored;
     this.find(".with-somata").hidden = !data.cells.some((c) => c.kind === "soma");
     this.find(".with-types").hidden = !data.cells.length || !!data.counts;
-    this.find(".with-overlaps").hidden = !data.cells.length;
+    for (const name of ["outlines", "overlaps"]) {
+      for (const label of this.main.querySelectorAll(`.with-${name}`)) label.hidden = !data.cells.length;
+    }
     this.find(".with-truth").hidden = !data.truth;
     this.find(".measures").hidden = !data.cells.length;
     const legend = this.find(".legend");
