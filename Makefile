@@ -8,6 +8,7 @@ PEERS := .venvs/peers
 MODELS := .venvs/models
 OUTSIDE := cellpose4 stardist yolo lacss
 LIGHT := .venvs/light
+ENCODERS := .venvs/encoders
 PYTHONS := 3.10 3.11 3.12 3.13
 OUT ?= quickstart
 # The tests that an installation without extras can run; tests/models, workflows and demo want one with all of them.
@@ -20,7 +21,8 @@ export GRADIO_ANALYTICS_ENABLED := False
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: quickstart test fuzz test-light test-postgres test-models test-pythons test-wheel docs setup browser clean
+.PHONY: quickstart test fuzz test-light test-postgres test-models test-encoders test-pythons test-wheel docs setup \
+	browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
@@ -34,7 +36,7 @@ test: setup browser ## set up and run lint, types and all tests
 	$(BIN)/mypy
 	@echo "== tests, a process for each core"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/demo \
-		-m "not exhaustive and not alone"
+		-m "not exhaustive and not alone and not encoders"
 	@echo "== tests of the page and of several processes, one after the other: a busy machine keeps them waiting"
 	$(BIN)/python -m pytest tests/demo
 	$(BIN)/python -m pytest -m alone tests/leaderboard tests/models tests/workflows tests/test_executor.py
@@ -55,6 +57,10 @@ test-models: $(MODELS)/.installed $(OUTSIDE:%=.venvs/%/.installed) ## models on 
 		echo "== tests of the family $$name, with its package"; \
 		OMP_NUM_THREADS=1 .venvs/$$name/bin/python -m pytest tests/models/outside/test_$$name.py || exit 1; \
 	done
+
+test-encoders: $(ENCODERS)/.installed ## each of the paper's sixteen encoders at its own size, timm's among them
+	@echo "== tests of the U-Net's encoders, with timm"
+	$(ENCODERS)/bin/python -m pytest -m "" tests/models/unet/test_encoders.py
 
 fuzz: $(VENV)/.dev ## damaged and hostile inputs, for FUZZ_SECONDS
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m tests.fuzz.harness
@@ -145,6 +151,17 @@ $(MODELS)/.installed: tests/models/flows/requirements.txt constraints.txt $(VENV
 		>"$$(.venvs/$*/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/venv.pth"
 	.venvs/$*/bin/pip install --quiet --constraint constraints.txt --requirement tests/models/outside/$*.txt
 	[ $* != lacss ] || .venvs/$*/bin/pip install --quiet --no-deps lacss==0.15.2 "xtrain>=0.4,<0.5"
+	@touch $@
+
+# timm wants torchvision, and that a build of torch that brings gigabytes of CUDA. The rest is of $(VENV).
+$(ENCODERS)/.installed: pyproject.toml $(VENV)/.dev
+	@echo "== setting up $(ENCODERS): timm, with a torch of its own (5 GB)"
+	$(PYTHON) -m venv $(ENCODERS)
+	$(ENCODERS)/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1
+	$(ENCODERS)/bin/pip install --quiet --no-deps "timm>=1.0"
+	printf '%s\n%s\n' "$(CURDIR)" \
+		"$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")" \
+		>"$$($(ENCODERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/venv.pth"
 	@touch $@
 
 clean:

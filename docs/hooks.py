@@ -41,6 +41,7 @@ MEASURED = {
     "The overlap-aware model": ("overlap_aware", "The overlap-aware model"),
     "Cells of another size": ("cell_size", "Cells of another size"),
     "Generation and the training step": ("sam_speed", "How fast SAM is"),
+    "The U-Net": ("unet_speed", "How fast the U-Net is"),
     "What pretraining needs": ("pretraining", "What pretraining needs"),
     "The page's memory": ("page_memory", "What the page holds in memory"),
 }

@@ -104,12 +104,16 @@ def test_every_setting_is_told_with_its_default(site):
     from glioma_hf.models.flows.segment import FlowSettings
     from glioma_hf.models.sam.generate import GenerationSettings
     from glioma_hf.models.sam.recipe import LoraSettings, SamRecipe
+    from glioma_hf.models.unet import recipe as unet
+    from glioma_hf.models.unet.segment import UNetSettings
     from glioma_hf.synthetic.scenes import SceneConfig
 
     page = (site / "reference" / "configuration.html").read_text("utf-8")
     of_centres = (centres.CentresRecipe, centres.NetworkConfig, centres.AdapterSettings, centres.Augmentation)
     of_flows = (flows.FlowsRecipe, flows.LightConfig, flows.MediarConfig, flows.MediarAugmentation, FlowSettings)
-    for model in (SamRecipe, LoraSettings, GenerationSettings, SceneConfig, CentreSettings, *of_centres, *of_flows):
+    of_unet = (unet.UNetRecipe, unet.NetworkConfig, unet.Augmentation, UNetSettings)
+    of_sam = (SamRecipe, LoraSettings, GenerationSettings)
+    for model in (*of_sam, SceneConfig, CentreSettings, *of_centres, *of_flows, *of_unet):
         for name, field in model.model_fields.items():
             row = re.search(rf"<tr>\s*<td><code>{name}</code></td>(.*?)</tr>", page, re.DOTALL)
             assert row is not None, name

@@ -199,7 +199,7 @@ def read_table(name: str | Path) -> Table:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{name}: can't be read ({error.strerror}); give a YAML file") from None
-    return table_of(_parsed(data, str(name)), str(name))
+    return table_of(parsed_yaml(data, str(name)), str(name))
 
 
 def table_of(content: Any, name: str) -> Table:
@@ -213,7 +213,7 @@ def table_of(content: Any, name: str) -> Table:
         raise InputError(f"{name}: {place + ': ' if place else ''}{reason}") from None
 
 
-def _parsed(data: bytes, name: str) -> Any:
+def parsed_yaml(data: bytes, name: str) -> Any:
     """The content of a YAML document, in bounds: no tags, no aliases, not deep, not long."""
     if len(data) > MAX_BYTES:
         raise InputError(f"{name}: it holds over {MAX_BYTES} bytes; that is no table")

@@ -17,12 +17,13 @@ from glioma_hf.cli.leaderboard import leaderboard_app
 from glioma_hf.cli.models import predict, push, quickstart, train, tune
 from glioma_hf.cli.scores import agreement, evaluate
 from glioma_hf.cli.tables import benchmark
+from glioma_hf.cli.transfer import transfer
 from glioma_hf.extras import missing_libraries_named
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(data_app, name="data")
 app.add_typer(leaderboard_app, name="leaderboard")
-for command in (quickstart, train, tune, predict, evaluate, agreement, benchmark, push, demo):
+for command in (quickstart, train, tune, predict, evaluate, agreement, benchmark, transfer, push, demo):
     app.command()(command)
 
 

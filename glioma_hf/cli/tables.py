@@ -34,7 +34,7 @@ def benchmark(
     from glioma_hf.workflows.tables.run import benchmark as run
 
     quiet_libraries()
-    places = [_named(given, option) for given, option in ((data, "data"), (from_, "from"), (annotator, "annotator"))]
+    places = [named(given, option) for given, option in ((data, "data"), (from_, "from"), (annotator, "annotator"))]
     made = run(table, out, places[0], places[1], places[2], Workers(jobs, scheduler), to_lines(say))
     failed = made.failed
     before = f", {made.done_before} of them done before" if made.done_before else ""
@@ -43,7 +43,7 @@ def benchmark(
         raise typer.Exit(BAD_INPUT if len(failed) == len(made.cells) else SOME_FAILED)
 
 
-def _named(given: Sequence[str] | None, option: str) -> dict[str, str]:
+def named(given: Sequence[str] | None, option: str) -> dict[str, str]:
     """Places by name. Raises `InputError` for what isn't NAME=PLACE, and for a name that comes twice."""
     given = given or []
     places = dict(item.split("=", 1) for item in given if "=" in item)

@@ -17,6 +17,7 @@ FAMILIES = {
     "sam": "glioma_hf.models.sam.family",
     "centres": "glioma_hf.models.centres.family",
     "flows": "glioma_hf.models.flows.family",
+    "unet": "glioma_hf.models.unet.family",
     "deepsea": "glioma_hf.models.outside.deepsea",
     "cellpose": "glioma_hf.models.outside.cellpose",
     "stardist": "glioma_hf.models.outside.stardist",

@@ -130,6 +130,12 @@ class PixelSegmenter(ABC):
     def probability(self, image: np.ndarray, on_progress: OnProgress = ignore) -> np.ndarray:
         """float32 (H, W), 0 ... 1, of an image (H, W) or (H, W, channels) of any numeric type."""
 
+    @abstractmethod
+    def probability_at(
+        self, image: np.ndarray, resolution: tuple[int, int], on_progress: OnProgress = ignore
+    ) -> np.ndarray:
+        """float32 (height, width), 0 ... 1, of the image resized to `resolution` (width, height): f(g(x, R))."""
+
 
 @dataclass(frozen=True)
 class Run:

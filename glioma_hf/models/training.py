@@ -46,6 +46,7 @@ class Trainable:
         on_memory: what else than the batch may be lowered where memory runs out.
         rate_of: learning rate of a parameter by its name, relative to the recipe's; the same for all without it.
         after_step: called after each optimizer step with its number, from 1.
+        fixed_rate: whether the learning rate stays what it is, instead of going up and down once.
     """
 
     model: Any
@@ -58,6 +59,7 @@ class Trainable:
     on_memory: str = ""
     rate_of: Callable[[str], float] | None = None
     after_step: Callable[[int], None] | None = None
+    fixed_rate: bool = False
 
 
 def fit(trainable: Trainable, recipe: TrainerRecipe, run: Run) -> None:
@@ -129,7 +131,12 @@ class FamilyTrainer(Trainer):
         return (loss, {}) if return_outputs else loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """One cycle: up to the learning rate of each group, then down."""
+        """One cycle: up to the learning rate of each group, then down; or none at all."""
+        self._created_lr_scheduler = True
+        if self.trainable.fixed_rate:
+            fixed: Any = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, _one)
+            self.lr_scheduler = fixed
+            return fixed
         total = num_training_steps + 1
         self.lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer or self.optimizer,
@@ -138,7 +145,6 @@ class FamilyTrainer(Trainer):
             pct_start=min(1.0, max(self.warmup_ratio, 2 / total)),  # a warm-up of no step divides by zero
             cycle_momentum=False,
         )
-        self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -197,6 +203,11 @@ class Reporter(TrainerCallback):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+def _one(step: int) -> float:
+    """The share of the learning rate where that is fixed."""
+    return 1.0
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "agreement",
+    "transfer",
     "demo",
     "data",
     "data prepare",

@@ -13,13 +13,18 @@ COARSEST = 32  # pixels that the network sees per cell of its coarsest map: the 
 Width = Annotated[int, Field(ge=4, le=1024)]
 
 
-class TrunkConfig(BaseModel):
-    """How an encoder and the decoder above it are built; a family adds its heads."""
+class EncoderConfig(BaseModel):
+    """Which encoder a network has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: str = Field("lite0", max_length=200)  # lite0, lite2, tiny or a backbone of transformers by its Hub name
     backbone: dict[str, Any] | None = None  # the config of such a backbone; filled in when it is loaded
+
+
+class TrunkConfig(EncoderConfig):
+    """How an encoder and the decoder above it are built; a family adds its heads."""
+
     frozen_features: Literal["deepsea"] | None = "deepsea"  # a network for phase contrast read beside the encoder
     frozen_scale: float = Field(0.8, ge=0.1, le=4)  # of the input that it sees
     widths: tuple[Width, Width, Width, Width] = (128, 96, 64, 32)  # of the decoder at strides 16, 8, 4, 2

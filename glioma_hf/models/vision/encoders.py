@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from glioma_hf.errors import InputError
 from glioma_hf.models.checked import check_base_config
-from glioma_hf.models.vision.config import TrunkConfig
+from glioma_hf.models.vision.config import EncoderConfig, TrunkConfig
 from glioma_hf.models.vision.pretrained import PACKAGES, load_package
 
 AnyTrunk = TypeVar("AnyTrunk", bound=TrunkConfig)
+AnyConfig = TypeVar("AnyConfig", bound=EncoderConfig)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class Backbone(nn.Module):
         """Backbones have no blocks in common: all of one is trained."""
 
 
-def new_encoder(config: TrunkConfig) -> EfficientNetLite | Backbone:
+def new_encoder(config: EncoderConfig) -> EfficientNetLite | Backbone:
     """An encoder with start values. Raises `InputError` for a backbone whose config can't be used."""
     if config.encoder in VARIANTS:
         return EfficientNetLite(config.encoder)
@@ -191,7 +192,7 @@ def new_encoder(config: TrunkConfig) -> EfficientNetLite | Backbone:
         raise InputError(f"{where} can't be built ({_reason(error)}); give another one") from None
 
 
-def pretrained_encoder(config: AnyTrunk) -> tuple[AnyTrunk, EfficientNetLite | Backbone]:
+def pretrained_encoder(config: AnyConfig) -> tuple[AnyConfig, EfficientNetLite | Backbone]:
     """An encoder with the weights that it is published with, and the config with what is now known of it.
 
     Raises `InputError` where its package isn't installed, its file is another one, or the Hub has no such backbone.
@@ -254,10 +255,10 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def stands_on(config: TrunkConfig) -> str:
+def stands_on(config: EncoderConfig) -> str:
     """Whose weights a trained network contains or began with, and their licences."""
     variant = VARIANTS.get(config.encoder)
     named = [PACKAGES[variant.package].licence if variant and variant.package else f"the backbone {config.encoder}"]
-    if config.frozen_features:
+    if isinstance(config, TrunkConfig) and config.frozen_features:
         named.append(PACKAGES[config.frozen_features].licence)
     return "; ".join(named)
