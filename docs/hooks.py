@@ -39,6 +39,7 @@ MEASURED = {
     "The data set": ("data_speed", "How fast data sets are"),
     "Adapting SAM": ("adapting_sam", "Adapting SAM"),
     "The overlap-aware model": ("overlap_aware", "The overlap-aware model"),
+    "Cells of another size": ("cell_size", "Cells of another size"),
     "Generation and the training step": ("sam_speed", "How fast SAM is"),
     "What pretraining needs": ("pretraining", "What pretraining needs"),
     "The page's memory": ("page_memory", "What the page holds in memory"),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from glioma_hf.cli.console import JOBS_HELP, SCHEDULER_HELP, quiet_libraries, say, tell
+from glioma_hf.errors import InputError
 from glioma_hf.progress import to_lines
 
 MODEL_HELP = (
@@ -26,6 +27,8 @@ UNLABELLED_HELP = (
 )
 TEACHER_HELP = "The model that labels those; without it one is trained on the labelled images first."
 COMPARED_HELP = "A base model, one of a family; may be repeated. The embedded SAM and centres:general if left out."
+DIAMETER_HELP = "Pixels across a cell, about; looked up in each image if left out, 0 for as large as in training."
+PIXEL_SIZE_HELP = "Micrometres per pixel, for the shapes; as the image's file says if left out, 0 for shapes in pixels."
 FINDER_HELP = "Another model, such as a folder of the family centres: SAM is asked for the cells that it finds."
 BOXES_HELP = "Ask with the boxes of what the finder finds too, which published SAMs know how to read."
 
@@ -118,23 +121,35 @@ def predict(
     prompts: Annotated[str | None, typer.Option(help=PROMPTS_HELP)] = None,
     finder: Annotated[str | None, typer.Option(help=FINDER_HELP)] = None,
     boxes: Annotated[bool | None, typer.Option("--boxes", help=BOXES_HELP)] = None,
-    diameter: Annotated[float | None, typer.Option(min=2, help="Pixels across a cell, about.")] = None,
-    pixel_size: Annotated[float, typer.Option(min=1e-6, help="Say micrometres per pixel, for the shapes.")] = 1.0,
+    diameter: Annotated[float | None, typer.Option(help=DIAMETER_HELP)] = None,
+    pixel_size: Annotated[float | None, typer.Option(help=PIXEL_SIZE_HELP)] = None,
     jobs: Annotated[int, typer.Option(min=1, max=1024, help=JOBS_HELP)] = 1,
     scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
 ) -> None:
-    """Instances of images: COCO results, shapes, overlay, label map and ImageJ regions for each."""
+    """Instances of images: COCO results, shapes, overlay, label map, ImageJ and QuPath regions; one table of all."""
     from glioma_hf.executor import Workers
     from glioma_hf.models import load_segmenter
     from glioma_hf.workflows.prediction import find_images
     from glioma_hf.workflows.prediction import predict as run
 
     quiet_libraries()
+    if diameter is not None and not (diameter == 0 or 2 <= diameter <= 10**5):
+        raise InputError(f"--diameter {diameter:g}: a cell is 2 pixels across or more; 0 for as large as in training")
+    if pixel_size is not None and not (pixel_size == 0 or 1e-6 <= pixel_size <= 10**6):
+        raise InputError(f"--pixel-size {pixel_size:g}: give micrometres per pixel; 0 for shapes in pixels")
     paths = find_images(images)
     segmenter = load_segmenter(
-        model, adapter, thresholds, diameter, **_given(prompts=prompts, finder=finder, prompt_boxes=boxes)
+        model, adapter, thresholds, diameter or None, **_given(prompts=prompts, finder=finder, prompt_boxes=boxes)
     )
-    predicted = run(paths, out, segmenter, pixel_size, to_lines(say), workers=Workers(jobs, scheduler))
+    predicted = run(
+        paths,
+        out,
+        segmenter,
+        pixel_size,
+        to_lines(say),
+        workers=Workers(jobs, scheduler),
+        estimate=diameter is None,
+    )
     if predicted is not None:  # one process of several tells
         tell(f"{predicted.cells} cells in {predicted.images} images; see {out}")
 

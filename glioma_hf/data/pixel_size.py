@@ -6,7 +6,8 @@ import contextlib
 import io
 import math
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 _MICROMETRES = {
     "nm": 1e-3,
@@ -25,32 +26,35 @@ _MICROMETRES = {
 _PRINTED = 20.0  # micrometres; larger pixels are those of printers and screens (1,200 dots an inch are 21)
 
 
-def pixel_size_of(data: bytes) -> float:
-    """Micrometres per pixel as an encoded image says, 0 where it doesn't or where only a printer's is given.
+def pixel_size_of(image: bytes | Path) -> float:
+    """Micrometres per pixel as an encoded image or its file says, 0 where it doesn't or only a printer's is given.
 
     A camera's or a program's default, such as 72 or 300 dots per inch, is no size of a pixel on the object. Pixels
     that aren't square have none here. Never raises: what can't be read says nothing.
     """
     with contextlib.suppress(Exception):  # what a damaged header leads to can't be listed
-        size = _of_tiff(data) if data[:2] in (b"II", b"MM") else _of_picture(data)
+        with io.BytesIO(image) if isinstance(image, bytes) else image.open("rb") as file:
+            kind = file.read(2)
+            file.seek(0)
+            size = _of_tiff(file) if kind in (b"II", b"MM") else _of_picture(file)
         if math.isfinite(size) and 0 < size < _PRINTED:
             return float(f"{size:.6g}")
     return 0.0
 
 
-def _of_tiff(data: bytes) -> float:
+def _of_tiff(file: BinaryIO) -> float:
     import tifffile
 
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page: Any = file.pages[0]
-        if file.ome_metadata:
-            return _of_ome(file.ome_metadata)
+    with tifffile.TiffFile(file) as tiff:
+        page: Any = tiff.pages[0]
+        if tiff.ome_metadata:
+            return _of_ome(tiff.ome_metadata)
         across, down = (_ratio(page.tags.valueof(tag)) for tag in (282, 283))
         if not across or abs(across - down) > 0.01 * across:
             return 0.0
         unit = page.tags.valueof(296, 1)
         if page.is_imagej:
-            named = (file.imagej_metadata or {}).get("unit", "")
+            named = (tiff.imagej_metadata or {}).get("unit", "")
             return _MICROMETRES.get(_plain(str(named)), 0.0) / across
         return {2: 25400.0, 3: 1e4}.get(int(unit), 0.0) / across
 
@@ -66,10 +70,10 @@ def _of_ome(text: str) -> float:
     return sizes[0] if abs(sizes[0] - sizes[1]) <= 0.01 * sizes[0] else 0.0
 
 
-def _of_picture(data: bytes) -> float:
+def _of_picture(file: BinaryIO) -> float:
     from PIL import Image
 
-    across, down = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP")).info.get("dpi", (0, 0))
+    across, down = Image.open(file, formats=("PNG", "JPEG", "BMP")).info.get("dpi", (0, 0))
     return 25400.0 / float(across) if across and abs(across - down) <= 0.01 * across else 0.0
 
 

@@ -97,6 +97,12 @@ class Segmenter(ABC):
     def with_score_threshold(self, threshold: float) -> Self:
         """The same model with another score threshold."""
 
+    @property
+    def diameter(self) -> float | None:
+        """Pixels across a cell, as the model expects them; None for a model that doesn't say."""
+        known = getattr(self.settings, "cell_diameter", None)
+        return None if known is None else float(known)
+
     @abstractmethod
     def for_diameter(self, diameter: float) -> Self:
         """The same model for images whose cells are about `diameter` pixels across."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glioma_hf.data.exports import write_label_map, write_label_tiles, write_rois
+from glioma_hf.data.exports import write_geojson, write_label_map, write_label_tiles, write_rois
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import to_uint8
 from glioma_hf.data.opened import OpenedImage, reduced
@@ -26,22 +27,31 @@ if TYPE_CHECKING:
 LONGEST = 8192  # pixels of a side of an overlay, where the image is too large to hold
 CATEGORY_ID = 1  # of a cell in COCO results, as COCO files count from 1
 # Ends of file names by what a file holds; the results come last, so that they are there only where all else is.
-ENDINGS = {"overlay": ".png", "shapes": ".csv", "labels": "_labels.tif", "rois": "_rois.zip", "results": ".json"}
+ENDINGS = {
+    "overlay": ".png",
+    "shapes": ".csv",
+    "labels": "_labels.tif",
+    "rois": "_rois.zip",
+    "qupath": ".geojson",
+    "results": ".json",
+}
+UNITS = {"um2": "µm^2", "um": "µm", "px": "px"}  # as columns' names end, and as QuPath writes them
 
 
 def write_instances(
-    files: Mapping[str, Path], pixels: Pixels, instances: Instances, image_id: int = 1, pixel_size: float = 1.0
+    files: Mapping[str, Path], pixels: Pixels, instances: Instances, image_id: int = 1, pixel_size: float = 0.0
 ) -> None:
-    """Write what was found in one image, each file whole or not at all.
+    """Write what was found in one image, each file whole or not at all; in all of them cells count from 1.
 
     Args:
         files: where, by kind, some or all of `ENDINGS`: an overlay PNG, a CSV of shapes, a flattened label map, a zip
-            of ImageJ regions, COCO results.
+            of ImageJ regions, GeoJSON for QuPath, COCO results.
         pixels: the image (H, W[, channels]). Of one that is opened the overlay may be smaller, see `reduction`, and the
             label map is in tiles: nothing of its size is held.
         image_id: of the results.
-        pixel_size: say micrometres per pixel, for the shapes.
+        pixel_size: micrometres per pixel, for the shapes; 0 where it isn't known.
     """
+    instances = numbered(instances)
     for kind in ENDINGS:
         if kind not in files:
             continue
@@ -49,11 +59,15 @@ def write_instances(
             if kind == "overlay":
                 _picture(pixels, instances).save(partial, "PNG")
             elif kind == "shapes":
-                shapes(instances, pixel_size).to_csv(partial, index=False, float_format="%.6g")
+                measures(instances, pixel_size).to_csv(partial, index=False, float_format="%.6g")
             elif kind == "labels":
                 (write_label_tiles if isinstance(pixels, OpenedImage) else write_label_map)(instances, partial)
             elif kind == "rois":
                 write_rois(instances, partial)
+            elif kind == "qupath":
+                write_geojson(
+                    instances, partial, for_qupath(instances, measures(instances, pixel_size).to_dict("records"))
+                )
             else:
                 partial.write_text(json.dumps(results(instances, image_id)))
 
@@ -107,6 +121,24 @@ def measures(instances: Instances, pixel_size: float = 0.0) -> DataFrame:
     length, area = ("um", "um2") if pixel_size else ("px", "px")
     units = {"area": area} | dict.fromkeys(("x", "y", "perimeter", "major_axis", "minor_axis"), length)
     return table.rename(columns={name: f"{name}_{unit}" for name, unit in units.items()})
+
+
+def numbered(instances: Instances) -> Instances:
+    """The same, with ids from 1 on in their order, as label maps and regions count them."""
+    return replace(instances, ids=np.arange(1, len(instances) + 1))
+
+
+def for_qupath(instances: Instances, rows: Sequence[Mapping[Any, Any]]) -> list[dict[str, float]]:
+    """The numbers of each object's row of `measures`, by names as QuPath's tables have them: "Area µm^2"."""
+    by_id = {row["id"]: row for row in rows}  # an object without pixels has no row
+    told = (by_id.get(number, {}) for number in instances.ids.tolist())
+    return [{_told(name): value for name, value in row.items() if isinstance(value, float)} for row in told]
+
+
+def _told(column: str) -> str:
+    name, _, unit = column.rpartition("_")
+    told = f"{name} {UNITS[unit]}" if unit in UNITS else column
+    return told.replace("_", " ").replace("axis ratio", "axis ratio (short / long)").capitalize()
 
 
 def coco_file(images: Sequence[tuple[str, Instances]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,18 +13,21 @@ from pathlib import Path
 
 from glioma_hf.data.images import SUFFIXES, is_litter, read_image
 from glioma_hf.data.opened import LARGE, OpenedImage, open_large
+from glioma_hf.data.pixel_size import pixel_size_of
 from glioma_hf.errors import InputError
 from glioma_hf.executor import Workers
 from glioma_hf.files import checksum, growing_folder
 from glioma_hf.instances import MAX_PIXELS
 from glioma_hf.models import EMBEDDED, load_segmenter
 from glioma_hf.models.base import Pixels, Segmenter
+from glioma_hf.models.diameter import fitted
 from glioma_hf.places import real
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.workflows.fingerprint import fingerprint
+from glioma_hf.workflows.folder_table import TABLE, write_folder_table
 from glioma_hf.workflows.outputs import ENDINGS, reduction, write_instances
 from glioma_hf.workflows.processes import Processes
-from glioma_hf.workflows.results_index import PREDICTIONS, ImageResults, ResultsIndex
+from glioma_hf.workflows.results_index import PREDICTIONS, FolderTable, ImageResults, ResultsIndex
 
 
 @dataclass(frozen=True)
@@ -52,25 +56,30 @@ def predict(
     images: Sequence[str | Path] | str | Path,
     out: str | Path,
     segmenter: Segmenter | str | Path = EMBEDDED,
-    pixel_size: float = 1.0,
+    pixel_size: float | None = None,
     on_progress: OnProgress = ignore,
     held: int = LARGE,
     workers: Workers | None = None,
+    estimate: bool = True,
 ) -> Predicted | None:
     """Files of each image's cells into the folder `out`.
 
-    `NAME.json` COCO results, `NAME.csv` shapes, `NAME.png` overlay, `NAME_labels.tif` a flattened label map
-    and `NAME_rois.zip` for ImageJ. The folder may grow over many runs: images that are done already, by the same
-    model and settings, are skipped, and changed ones are done anew; each keeps its own id. `ResultsIndex` says what
-    each image's files are from; files that aren't predict's own are never replaced. One image at a time is in memory.
+    `NAME.json` COCO results, `NAME.csv` shapes, `NAME.png` overlay, `NAME_labels.tif` a flattened label map,
+    `NAME_rois.zip` for ImageJ and `NAME.geojson` for QuPath; of all images `all_cells.csv`. The folder may grow over
+    many runs: images that are done already, by the same model and settings, are skipped, and changed ones are done
+    anew; each keeps its own id. `ResultsIndex` says what each image's files are from; files that aren't predict's own
+    are never replaced. One image at a time is in memory.
 
     Args:
         images: files and folders of them.
         segmenter: a model, or its name or folder as `load_segmenter` takes it.
-        pixel_size: say micrometres per pixel, for the shapes.
+        pixel_size: micrometres per pixel, for the shapes; 0 for shapes in pixels. Each image's own without it, where
+            its file says so.
         held: pixels up to which an image is decoded whole. Of larger TIFF images a model that can reads windows, and
             what is in memory doesn't grow with the image; their overlays may be smaller than they are.
         workers: who shares the images; this process without them.
+        estimate: look how large the cells of each image are first, and where they are far from what the model knows,
+            predict as for cells of that diameter (`models.diameter`).
 
     Under `accelerate launch` the images are shared out among the processes; all but the first return None.
 
@@ -93,6 +102,7 @@ def predict(
             index = ResultsIndex(folder)
             for path in paths:
                 index.check(path.stem, path.name, _names(path), out)
+            index.check_table(TABLE, paths, out)
             index.tidy()
         processes.wait()
         if not processes.first:
@@ -103,8 +113,7 @@ def predict(
         model_facts = {
             "model": model.origin,
             "model_sha256": fingerprint(model),
-            "settings": model.settings.model_dump(mode="json"),
-            "pixel_size": pixel_size,
+            "settings": {**model.settings.model_dump(mode="json"), "estimate": estimate},
         }
         workers = workers or Workers()
 
@@ -119,6 +128,7 @@ def predict(
                     sha256=_sha256(path),
                     image_id=ids[path.stem],
                     files=dict.fromkeys(_names(path)),
+                    pixel_size=pixel_size_of(path) if pixel_size is None else pixel_size,
                     **model_facts,
                 )
                 known = index.images.get(path.stem)
@@ -143,7 +153,24 @@ def predict(
             on_progress(Progress(f"{image.told}, {facts}", image.number, image.total))
             total += job.cells or 0
         total = processes.sum(total)
+        if processes.first:
+            _write_table(folder, out)
     return Predicted(total, len(paths)) if processes.first else None
+
+
+def _write_table(folder: Path, out: str | Path) -> None:
+    """The table of all images that the folder has results of, those of other runs among them; unless it is there."""
+    index = ResultsIndex(folder)
+    index.check_table(TABLE, (), out)
+    images = [results for _, results in sorted(index.images.items())]
+    facts = [(each.image, each.model, each.pixel_size, each.files) for each in images]
+    made_from = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    known = index.table
+    if known is not None and known.sha256 and known.made_from == made_from and (folder / TABLE).exists():
+        return
+    index.add(FolderTable(table=TABLE, made_from=made_from))
+    write_folder_table(folder, images)
+    index.add(FolderTable(table=TABLE, made_from=made_from, sha256=checksum(folder / TABLE)))
 
 
 @dataclass(frozen=True)
@@ -169,15 +196,20 @@ def _segment_image(
     path, job = image.path, image.job
     on_progress = ignore if own is None else own[2]
     with _opened(path, model, held) as pixels:
+        diameter = None
+        if job.settings["estimate"]:
+            model, diameter = fitted(model, pixels)
         cells = model.segment(pixels, _by_tiles(pixels, image.told, image.number, image.total, on_progress))
         if own is not None:
             _note(own[0], job, own[1])
         files = {kind: folder / f"{path.stem}{ending}" for kind, ending in ENDINGS.items()}
         write_instances(files, pixels, cells, job.image_id, job.pixel_size)
     facts = f"{len(cells)} cells" + (f", anew: {' and '.join(image.changes)} changed" if image.changes else "")
+    if diameter is not None:
+        facts += f" of about {diameter:.0f} pixels across, which the model was told"
     if (factor := reduction(pixels)) > 1:
         facts += f", the overlay {factor} times smaller than the image"
-    return image, job.written(folder, len(cells)), facts
+    return image, job.written(folder, len(cells), diameter), facts
 
 
 def _note(index: ResultsIndex, job: ImageResults, out: str | Path) -> None:

@@ -27,7 +27,7 @@ from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.resources import bundled
 from glioma_hf.synthetic.archive import SyntheticArchiveConfig, synthesize
 from glioma_hf.synthetic.scenes import SceneConfig
-from glioma_hf.workflows.outputs import results, shapes
+from glioma_hf.workflows.outputs import measures, numbered, results
 from glioma_hf.workflows.report import write_report
 from glioma_hf.workflows.training import TrainingData, as_pairs, fit_and_tune
 
@@ -234,7 +234,7 @@ def _write_results(work: Path, images: list[LabelledImage], runs: Sequence[Model
             overlay(shown, run.predictions[number], item.instances).save(work / "overlays" / f"{stem}_{run.suffix}.png")
         cells = runs[-1].predictions[number]
         rows += results(cells, item.image_id)
-        table = shapes(cells)
+        table = measures(numbered(cells))
         table.insert(0, "file_name", item.name)
         tables.append(table)
     (work / "predictions.json").write_text(json.dumps(rows))

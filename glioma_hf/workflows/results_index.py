@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from glioma_hf import __version__
 from glioma_hf.errors import InputError
@@ -32,7 +32,8 @@ class ImageResults(BaseModel):
         image: the image's file name; `place` tells its folder from others, `sha256` is that of its bytes.
         image_id: in the results; never that of another image of the folder.
         model: "FAMILY:BASE"; `model_sha256` is that of its weights, `settings` is how it predicted.
-        pixel_size: of the shapes.
+        pixel_size: of the shapes, in micrometres; 0 where it isn't known, and they are in pixels.
+        diameter: pixels across a cell, where that was estimated and is far from the model's own.
         cells: how many were found.
         files: SHA-256 of each file; None until it is written.
         sizes: of these, in bytes.
@@ -50,6 +51,7 @@ class ImageResults(BaseModel):
     model_sha256: str
     settings: dict[str, Any]
     pixel_size: float
+    diameter: float | None = None
     cells: int | None = None
     files: dict[str, str | None]
     sizes: dict[str, int] = {}
@@ -62,6 +64,7 @@ class ImageResults(BaseModel):
             "the model": (self.model_sha256, other.model_sha256),
             "the settings": (self.settings, other.settings),
             "the pixel size": (self.pixel_size, other.pixel_size),
+            "the kinds of files": (set(self.files), set(other.files)),
         }
         return [word for word, (one, two) in words.items() if one != two]
 
@@ -74,11 +77,29 @@ class ImageResults(BaseModel):
         except OSError:
             return False
 
-    def written(self, folder: Path, cells: int) -> ImageResults:
+    def written(self, folder: Path, cells: int, diameter: float | None) -> ImageResults:
         """The same, with what the files are now."""
         sums = {name: checksum(folder / name) for name in self.files}
         sizes = {name: (folder / name).stat().st_size for name in self.files}
-        return self.model_copy(update={"files": sums, "sizes": sizes, "cells": cells})
+        return self.model_copy(update={"files": sums, "sizes": sizes, "cells": cells, "diameter": diameter})
+
+
+class FolderTable(BaseModel):
+    """The table of all images' cells.
+
+    Attributes:
+        table: its file's name; `sha256` is that of its bytes, None while it is written.
+        made_from: SHA-256 of what the images' tables were.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str
+    made_from: str
+    sha256: str | None = None
+
+
+_ENTRY: TypeAdapter[ImageResults | FolderTable] = TypeAdapter(ImageResults | FolderTable)
 
 
 class ResultsIndex:
@@ -87,6 +108,7 @@ class ResultsIndex:
     def __init__(self, folder: Path):
         self.folder = folder
         self.images: dict[str, ImageResults] = {}
+        self.table: FolderTable | None = None
         self._lines = 0
         try:
             lines = (folder / MARKER).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -95,25 +117,32 @@ class ResultsIndex:
         self._lines = sum(bool(line) for line in lines)
         for line in lines[1:]:
             try:
-                results = ImageResults.model_validate_json(line)
+                entry = _ENTRY.validate_json(line)
             except ValidationError:  # cut by a full disk or a kill
                 continue
-            self.images[results.name] = results
+            self._keep(entry)
+
+    def _keep(self, entry: ImageResults | FolderTable) -> None:
+        if isinstance(entry, FolderTable):
+            self.table = entry
+        else:
+            self.images[entry.name] = entry
 
     def tidy(self) -> None:
         """Leave out of the record what no longer counts; before anything is added."""
-        if self._lines and (self._lines != len(self.images) + 1 or not read_marker(self.folder)):
-            lines = [HEAD, *(results.model_dump_json() for results in self.images.values())]
+        entries: list[ImageResults | FolderTable] = [*self.images.values(), *([self.table] if self.table else [])]
+        if self._lines and (self._lines != len(entries) + 1 or not read_marker(self.folder)):
+            lines = [HEAD, *(entry.model_dump_json() for entry in entries)]
             write_text(self.folder / MARKER, "\n".join(lines) + "\n")
 
-    def add(self, results: ImageResults) -> None:
-        """Keep what is known of an image's results; several processes may do so at once."""
-        self.images[results.name] = results
+    def add(self, entry: ImageResults | FolderTable) -> None:
+        """Keep what is known of an image's results or of the table; several processes may do so at once."""
+        self._keep(entry)
         descriptor = os.open(self.folder / MARKER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             # An end before it too: the line before may have been cut.
             begin = "\n" if os.fstat(descriptor).st_size else f"{HEAD}\n"
-            data = f"{begin}{results.model_dump_json()}\n".encode()
+            data = f"{begin}{entry.model_dump_json()}\n".encode()
             if os.write(descriptor, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / MARKER))
         finally:
@@ -145,6 +174,25 @@ class ResultsIndex:
                     f"{Path(out) / file} is there already and predict didn't write it; move it away, or give another "
                     "folder for the results"
                 )
+
+    def check_table(self, name: str, images: Iterable[Path], out: str | Path) -> None:
+        """Raise `InputError` where the table of all cells can't be written: somebody's file, or one of an image."""
+        for image in (*images, *(Path(results.image) for results in self.images.values())):
+            if image.stem == Path(name).stem:
+                raise InputError(f"{image}: {name} is the table of all images' cells; give the image another name")
+        path = self.folder / name
+        if not os.path.lexists(path):
+            return
+        if self.table is None:
+            raise InputError(
+                f"{Path(out) / name} is there already and predict didn't write it; move it away, or give another "
+                "folder for the results"
+            )
+        if self.table.sha256 is not None and path.stat().st_size and checksum(path) != self.table.sha256:
+            raise InputError(
+                f"{Path(out) / name} was changed since predict wrote it; move it away, or give another folder for the "
+                "results"
+            )
 
     def check_unchanged(self, known: ImageResults, out: str | Path) -> None:
         """Raise `InputError` where somebody changed a file that is about to be replaced."""

@@ -23,10 +23,9 @@ from glioma_hf.data.images import to_uint8
 from glioma_hf.draw import overlay, scale_bar
 from glioma_hf.palette import SERIES
 from glioma_hf.progress import OnProgress, Progress
-from glioma_hf.workflows.outputs import coco_file, measures
+from glioma_hf.workflows.outputs import coco_file, for_qupath, measures
 
 CUT = 0.2  # share of its area from which on a cell counts as cut by flattening
-UNITS = {"um2": "µm^2", "um": "µm", "px": "px"}
 Job = tuple[str, str, dict[str, Any]]  # folder of an image, stem of its files' names, its facts
 
 
@@ -91,8 +90,7 @@ def _pictures(
     """Regions and pictures of an image in `target`; how many cells its label map cuts."""
     files = [target / f"{stem}_{kind}" for kind in FOLDERS]
     geojson, rois, labels, preview, outlined = files
-    told = [{_named(name): value for name, value in row.items() if isinstance(value, float)} for row in table]
-    write_geojson(cells, geojson, told)
+    write_geojson(cells, geojson, for_qupath(cells, table))
     write_rois(cells, rois, by_id=True)
     write_label_map(cells, labels, by_id=True)
     flat = cells.to_label_map()
@@ -125,13 +123,6 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     return text.getvalue()
-
-
-def _named(column: str) -> str:
-    """A column's name as QuPath's tables have it: "area_um2" is "Area µm^2"."""
-    name, _, unit = column.rpartition("_")
-    told = f"{name} {UNITS[unit]}" if unit in UNITS else column
-    return told.replace("_", " ").replace("axis ratio", "axis ratio (short / long)").capitalize()
 
 
 def _coloured(labels: np.ndarray) -> Image.Image:

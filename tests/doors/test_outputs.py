@@ -512,8 +512,14 @@ class TestPredictions:
     def test_a_record_that_was_cut_doesnt_block(self, images, tmp_path):
         self.predict(images, "--out", tmp_path / "out")
         record = tmp_path / "out" / ".glioma-hf"
-        lines = record.read_bytes().splitlines(keepends=True)
-        record.write_bytes(b"".join(lines)[:-30])  # of the last image only the line that was written before its files
+        whole = record.read_bytes()
+        record.write_bytes(whole[:-30])  # of the table of all cells only the line that was written before it
+        (tmp_path / "out" / "all_cells.csv").write_text("half")
+        assert self.predict(images, "--out", tmp_path / "out").count("is done already") == 3
+        assert (tmp_path / "out" / "all_cells.csv").read_text() != "half"
+        images_alone = b"".join(line for line in whole.splitlines(keepends=True) if b'"table"' not in line)
+        record.write_bytes(images_alone[:-31])  # of the last image only the line that was written before its files
+        (tmp_path / "out" / "all_cells.csv").unlink()
         told = self.predict(images, "--out", tmp_path / "out")
         assert told.count("is done already") == 2
         assert self.predict(images, "--out", tmp_path / "out").count("is done already") == 3

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 from tests.models.centres.test_segment import Painter, spots
 from tests.models.dummy import DummySegmenter
 
-FILES = {"a.json", "a.csv", "a.png", "a_labels.tif", "a_rois.zip", ".glioma-hf"}
+FILES = {"a.json", "a.csv", "a.png", "a_labels.tif", "a_rois.zip", "a.geojson", "all_cells.csv", ".glioma-hf"}
 
 
 def segmenter() -> CentreSegmenter:
@@ -52,7 +52,7 @@ def test_files_are_those_of_the_image_that_is_held(image, tmp_path, monkeypatch)
     assert opened == normal
     assert normal.cells == 120
     assert {p.name for p in (tmp_path / "opened").iterdir()} == FILES
-    for name in ("a.json", "a.csv"):
+    for name in ("a.json", "a.csv", "a.geojson", "all_cells.csv"):
         assert (tmp_path / "opened" / name).read_bytes() == (tmp_path / "normal" / name).read_bytes()
     labels = [tifffile.imread(tmp_path / way / "a_labels.tif") for way in ("normal", "opened")]
     assert np.array_equal(*labels)

@@ -24,12 +24,20 @@ def test_predict_writes_results_shapes_and_overlay_and_resumes(adapter, tmp_path
     done = run(*arguments, "--adapter", adapter)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        f"{n}{e}" for n in "ab" for e in (".json", ".csv", ".png", "_labels.tif", "_rois.zip")
-    } | {".glioma-hf"}
+        f"{n}{e}" for n in "ab" for e in (".json", ".csv", ".png", "_labels.tif", "_rois.zip", ".geojson")
+    } | {".glioma-hf", "all_cells.csv"}
     results = json.loads((tmp_path / "out" / "b.json").read_text())
     cells = Instances.from_coco(results, (120, 160))
-    areas = [float(row["area"]) for row in csv.DictReader((tmp_path / "out" / "b.csv").open())]
-    assert areas == (cells.areas / 4).tolist()
+    rows = list(csv.DictReader((tmp_path / "out" / "b.csv").open()))
+    assert [float(row["area_um2"]) for row in rows] == (cells.areas / 4).tolist()
+    assert [int(row["id"]) for row in rows] == list(range(1, len(cells) + 1))
+    table = list(csv.DictReader((tmp_path / "out" / "all_cells.csv").open()))
+    assert [row["file_name"] for row in table] == ["a.tif"] * len(cells) + ["b.png"] * len(cells)
+    assert [{name: row[name] for name in rows[0]} for row in table if row["file_name"] == "b.png"] == rows
+    regions = json.loads((tmp_path / "out" / "b.geojson").read_text())["features"]
+    assert [region["properties"]["name"] for region in regions] == [f"cell {row['id']}" for row in rows]
+    measured = [region["properties"]["measurements"]["Area µm^2"] for region in regions]
+    assert measured == (cells.areas / 4).tolist()
     assert Image.open(tmp_path / "out" / "a.png").size == (160, 120)
     assert np.array_equal(tifffile.imread(tmp_path / "out" / "b_labels.tif"), cells.to_label_map())
     assert len(read_rois((tmp_path / "out" / "b_rois.zip").read_bytes(), (120, 160), "b")) == len(cells)

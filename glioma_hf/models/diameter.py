@@ -1,0 +1,79 @@
+"""How large the cells of an image are, asked of a model that was trained on cells of one size.
+
+A model that sees cells too small finds some of them, as large as they are; one that sees them too large finds pieces.
+So each answer is a better question: the model looks at the middle of the image as if its cells were of its own size,
+then as if they were as large as the median of what it found, until both agree.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from glioma_hf.models.base import Pixels, Segmenter
+from glioma_hf.progress import OnProgress, Progress, ignore
+
+SEEN = 25.0  # diameters: the side of the part that is looked at, so that a look costs the same at any size
+SMALLEST_PART, LARGEST_PART = 256, 4096  # pixels
+FEWEST = 8  # cells that tell a size
+SMALLEST = 4.0  # pixels across a cell
+# Times the model's own diameter: where too little is found, cells may be far smaller or larger.
+BEGINNINGS = (1.0, 0.4, 2.5)
+ROUNDS = 5
+AGREES = 1.15  # what is found may be this many times larger or smaller than what was asked for
+# Nearer to a model's own diameter cells differ by themselves, and thresholds were chosen for it: it stays as it is.
+NEAR = 1.5
+
+
+def estimate_diameter(segmenter: Segmenter, image: Pixels, on_progress: OnProgress = ignore) -> float | None:
+    """Pixels across a cell of an image (H, W[, channels]): the median over cells of the circle of the same area.
+
+    None where the model has no diameter of its own, finds too few cells, or answers that don't agree.
+    """
+    diameter = segmenter.diameter
+    if diameter is None:
+        return None
+    quick = segmenter.with_settings(views=1) if "views" in type(segmenter.settings).model_fields else segmenter
+    for number, begin in enumerate(BEGINNINGS):
+        on_progress(Progress("looking how large the cells are", number, len(BEGINNINGS)))
+        found = _followed(quick, image, begin * diameter)
+        if found is not None:
+            return round(found, 1)
+    return None
+
+
+def _followed(segmenter: Segmenter, image: Pixels, diameter: float) -> float | None:
+    """Where asking for what was found leads to, from a first guess; None where it leads nowhere."""
+    largest = max(min(image.shape[:2]) / 2, SMALLEST)
+    for _ in range(ROUNDS):
+        found = segmenter.for_diameter(diameter).segment(_middle(image, SEEN * diameter))
+        if len(found) < FEWEST:
+            return None
+        asked, diameter = diameter, float(np.clip(2 * np.sqrt(np.median(found.areas) / np.pi), SMALLEST, largest))
+        if asked / AGREES <= diameter <= asked * AGREES:
+            return diameter
+    return None
+
+
+def fitted(segmenter: Segmenter, image: Pixels, on_progress: OnProgress = ignore) -> tuple[Segmenter, float | None]:
+    """The model for the cells of an image, and their estimated diameter in pixels.
+
+    The model is as it was, and the diameter None, where the estimate is within `NEAR` of its own or there is none.
+
+    Example:
+        model, diameter = fitted(load_segmenter("centres"), image)
+        cells = model.segment(image)
+    """
+    diameter = estimate_diameter(segmenter, image, on_progress)
+    if diameter is None or segmenter.diameter is None:
+        return segmenter, None
+    if segmenter.diameter / NEAR <= diameter <= segmenter.diameter * NEAR:
+        return segmenter, None
+    return segmenter.for_diameter(diameter), diameter
+
+
+def _middle(image: Pixels, side: float) -> np.ndarray:
+    """The middle of an image, about `side` pixels wide and high."""
+    size = int(np.clip(side, SMALLEST_PART, LARGEST_PART))
+    height, width = image.shape[:2]
+    top, left = max(height - size, 0) // 2, max(width - size, 0) // 2
+    return np.asarray(image[top : min(top + size, height), left : min(left + size, width)])
