@@ -119,7 +119,7 @@ class StarDistSegmenter(WrappedSegmenter):
             distances[likely], chances[likely], places[likely], nms_thresh=self.settings.nms_thresh
         )
         scale = 1 / self.settings.scale
-        corners = dist_to_coord(distances, places * scale, scale_dist=(scale, scale)) + 0.5  # pixels' middles
+        corners = dist_to_coord(distances, places * scale, scale_dist=(scale, scale)) + scale / 2  # pixels' middles
         outlines = [[xy.astype(float).ravel().tolist()] for xy in corners[:, ::-1].transpose(0, 2, 1)]
         return Found(Instances.from_polygons(outlines, size, scores=np.asarray(chances, float)))
 

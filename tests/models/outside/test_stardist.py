@@ -11,6 +11,7 @@ import numpy as np
 from glioma_hf import InputError
 from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.models.base import Run, Segmenter
+from glioma_hf.models.outside.stardist import StarDistSegmenter, built
 from glioma_hf.models.saved import ModelFolder, card
 from glioma_hf.progress import Progress
 from tests.models.contract import PAIR, SCENE, FamilyContract
@@ -53,6 +54,22 @@ class TestStarDist(FamilyContract):
         text = card(family, "scratch", family.read_recipe())
         assert "32 rays; nothing in it was trained before" in text
         assert "base_model" not in text
+
+
+def test_polygons_lie_where_they_are_in_full_resolution_and_may_overlap():
+    from stardist.models import Config2D
+
+    segmenter = StarDistSegmenter(built(Config2D(unet_n_filter_base=4))).with_settings(scale=0.5, min_area=1)
+    places, distances = np.array([[20, 30], [20, 36], [20, 31]]), np.full((3, 32), 5.0, np.float32)
+    seen = (np.array([0.9, 0.8, 0.6], np.float32), distances, places, (100, 120))
+    found = segmenter.found(seen).select(segmenter.settings)
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8])  # the third is the first again
+    x, y, w, h = found.boxes.T
+    assert (x + w / 2).tolist() == pytest.approx([61, 73], abs=0.5)  # (30 + 0.5) / 0.5
+    assert (y + h / 2).tolist() == pytest.approx([41, 41], abs=0.5)
+    assert w.tolist() == pytest.approx([20, 20], abs=1)
+    assert found.areas.sum() > found.flatten().areas.sum()
+    assert len(segmenter.with_score_threshold(0.95).found(seen).candidates) == 0
 
 
 @pytest.fixture
