@@ -51,5 +51,7 @@ def scores_of(row: ResultRow) -> dict[str, float]:
     values: dict[str, float | None] = dict(row.scores)
     if references := row.scores.get("references_contested"):
         values["recall_contested"] = row.scores["tp_contested"] / references
+    else:
+        values.pop("ap_contested", None)  # of nothing
     values |= {"seconds_per_image": row.seconds_per_image, "parameters": row.parameters}
     return {c.name: float(value) for c in COLUMNS if (value := values.get(c.name)) is not None}

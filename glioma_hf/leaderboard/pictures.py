@@ -30,8 +30,11 @@ SIDE, COMPARED = 640, 1600  # pixels of the longer side, at most
 REFERENCE = (86, 180, 233)
 
 
-def picture(data_set: DataSet, split: str, file_name: str, outlines: bool = False) -> bytes:
-    """A JPEG of an image. Raises `InputError` where the data set hasn't it, or its references are hidden."""
+def picture(data_set: DataSet, split: str, file_name: str, outlines: str = "") -> bytes:
+    """A JPEG of an image, with outlines of the references of a task, "all" or none of them.
+
+    Raises `InputError` where the data set hasn't it, or its references are hidden.
+    """
     if outlines and data_set.hidden:
         raise InputError("the references of this data set are hidden")
     return _picture(str(folder_of(data_set)), split, file_name, outlines)
@@ -66,10 +69,12 @@ def _compared(folder: str, split: str, objects: str, file_name: str, predictions
 
 
 @lru_cache(maxsize=256)
-def _picture(folder: str, split: str, file_name: str, outlines: bool) -> bytes:
+def _picture(folder: str, split: str, file_name: str, outlines: str) -> bytes:
     drawn = _opened(folder, split, file_name)
     if outlines:
-        objects = _numbers(folder, split)[file_name][1]
+        references = _references(folder, split)
+        keys = {name: key for key, name in references.names.items()}
+        objects = references.of_task(outlines)[keys[file_name]]
         draw_outlines(drawn, objects, [REFERENCE] * len(objects))
     return _jpeg(drawn, SIDE)
 
@@ -78,8 +83,8 @@ def _opened(folder: str, split: str, file_name: str) -> Image:
     """An image in RGB."""
     from PIL import Image as images
 
-    number = _numbers(folder, split).get(file_name, (0, None))[0]
-    if not number:
+    number = _numbers(folder, split).get(file_name)
+    if number is None:
         raise InputError(f"there is no image {file_name[:80]!r} in {split}")
     row = next(split_rows(folder, find_split(folder, split), folder, [number], image=True))
     shown = to_uint8(decode_image(image_bytes(row, folder), file_name))
@@ -99,7 +104,6 @@ def _references(folder: str, split: str) -> InstanceSet:
 
 
 @lru_cache(maxsize=8)
-def _numbers(folder: str, split: str) -> dict[str, tuple[int, Instances]]:
-    """Of each image of a split its number and its references."""
-    rows = annotated_rows(Path(folder), split)
-    return {row["file_name"]: (number, objects) for number, (row, objects) in enumerate(rows, start=1)}
+def _numbers(folder: str, split: str) -> dict[str, int]:
+    """Of each image of a split its number."""
+    return {row["file_name"]: number for number, (row, _) in enumerate(annotated_rows(Path(folder), split), start=1)}

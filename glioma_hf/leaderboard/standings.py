@@ -28,7 +28,7 @@ from glioma_hf.metrics.matching import Counts
 PAGE = 50  # models
 BLOCKS = 200  # of consecutive images, which are drawn together where there are more
 _AT = {"ap50": 0, "f1": 0, "ap75": 1, "ap90": 2}  # which of a row's thresholds a score is of
-TRAINED = {"": "any", "zero_shot": "zero-shot", "trained": "trained on the data"}
+TRAINED = {"": "any", "zero_shot": "zero-shot", "trained": "others"}
 
 
 @dataclass(frozen=True)

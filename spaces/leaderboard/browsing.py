@@ -147,8 +147,8 @@ def cells_page(
 
 
 @router.get("/images/{image}.jpg")
-def image_file(request: Request, image: str, outlines: bool = False) -> Response:
-    """An image, small, with its references where these may be shown."""
+def image_file(request: Request, image: str, outlines: str = "") -> Response:
+    """An image, small, with the references of a task, or "all", where these may be shown."""
     site = request.app.state.site
     with site.board.database.reading() as session:
         row = session.get(CellImage, image)
@@ -158,5 +158,5 @@ def image_file(request: Request, image: str, outlines: bool = False) -> Response
         session.expunge_all()
     if outlines and data_set.hidden:
         raise InputError("the references of this data set are hidden")
-    data = picture(data_set, row.split, row.file_name, outlines)
+    data = picture(data_set, row.split, row.file_name, outlines[:80])
     return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})

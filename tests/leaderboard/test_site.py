@@ -92,7 +92,7 @@ def test_every_page_answers_and_the_papers_figures_are_marked(visitor):
     assert visitor.get("/nowhere").status_code == 404
     image = re.search(r'src="(/images/\w+\.jpg)', visitor.get("/cells?number=1").text)[1]
     assert visitor.get(image).content[:2] == b"\xff\xd8"
-    assert visitor.get(f"{image}?outlines=true").content[:2] == b"\xff\xd8"
+    assert visitor.get(f"{image}?outlines=all").content[:2] == b"\xff\xd8"
 
 
 def test_references_of_a_hidden_data_set_leave_it_in_no_form(visitor, board, folder):
@@ -103,7 +103,7 @@ def test_references_of_a_hidden_data_set_leave_it_in_no_form(visitor, board, fol
     with board.database.writing() as session:
         session.scalars(select(DataSet).filter_by(name="synthetic")).one().hidden = True
     image = re.search(r'src="(/images/\w+\.jpg)', visitor.get("/cells?number=1").text)[1]
-    answer = visitor.get(f"{image}?outlines=true")
+    answer = visitor.get(f"{image}?outlines=all")
     assert answer.status_code == 400
     assert "hidden" in sentence(answer)
 
