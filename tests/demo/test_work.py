@@ -176,6 +176,18 @@ def test_what_fails_of_an_image_that_is_closed_meanwhile_is_no_news(telling, off
         assert said["status"]["__type__"] == "update"
 
 
+def test_the_second_word_of_a_choice_opens_nothing_in_place_of_what_was_dropped_in(work, offices):
+    """A list tells of a choice twice, and the second time may come after files were dropped in."""
+    from types import SimpleNamespace
+
+    import opening
+
+    chosen = str(offices.new_folder())
+    opening.close(chosen)
+    changes = list(opening.open_sample(SimpleNamespace(status="status"), "Sparse cells", chosen))
+    assert [list(change) for change in changes] == [["status"]]
+
+
 @pytest.mark.parametrize(
     ("job", "says"), [("allocate", r"needed more than \d+ MB of memory on this server"), ("fail", "our fault")]
 )

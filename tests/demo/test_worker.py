@@ -54,10 +54,12 @@ def test_a_job_tells_and_returns(workers):
 )
 def test_a_job_that_passes_a_bound_is_told_and_the_other_visitor_is_served(workers, worker, job, says):
     told = []
+    # Memory may take its time where others keep the machine busy.
+    bounds = worker.Bounds(300, 60, 60, 2**20) if job.startswith("allocate") else None
 
     def hostile_visitor():
         try:
-            list(workers.run(getattr(hostile, job)))
+            list(workers.run(getattr(hostile, job), bounds=bounds))
         except InputError as error:
             told.append(error)
 
@@ -66,7 +68,7 @@ def test_a_job_that_passes_a_bound_is_told_and_the_other_visitor_is_served(worke
     while thread.is_alive():
         started = time.monotonic()
         assert done(workers, hostile.add, 2, 2) == 4
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         time.sleep(0.05)
     assert isinstance(told[0], worker.Exceeded)
     assert says in str(told[0])
