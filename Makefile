@@ -19,7 +19,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: quickstart test fuzz test-light test-postgres test-models test-pythons test-wheel docs setup browser clean
+.PHONY: quickstart test audit fuzz test-light test-postgres test-models test-pythons test-wheel docs setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
@@ -50,6 +50,10 @@ test-postgres: $(VENV)/.dev ## the leaderboard's database on PostgreSQL instead 
 test-models: $(MODELS)/.installed ## families that stand on packages which `make test` does without
 	@echo "== tests of the family flows, with cellpose"
 	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest tests/models/flows
+
+audit: $(VENV)/.dev ## known weaknesses of the libraries that are installed, where the list of them is reached
+	@echo "== audit of the libraries"
+	@$(BIN)/python -m tests.audit
 
 fuzz: $(VENV)/.dev ## damaged and hostile inputs, for FUZZ_SECONDS
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m tests.fuzz.harness
