@@ -21,8 +21,8 @@ export GRADIO_ANALYTICS_ENABLED := False
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: quickstart test fuzz test-light test-postgres test-models test-encoders test-pythons test-wheel docs setup \
-	browser clean
+.PHONY: quickstart test audit fuzz test-light test-postgres test-models test-encoders test-pythons test-wheel docs \
+	setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
@@ -61,6 +61,10 @@ test-models: $(MODELS)/.installed $(OUTSIDE:%=.venvs/%/.installed) ## models on 
 test-encoders: $(ENCODERS)/.installed ## each of the paper's sixteen encoders at its own size, timm's among them
 	@echo "== tests of the U-Net's encoders, with timm"
 	$(ENCODERS)/bin/python -m pytest -m "" tests/models/unet/test_encoders.py
+
+audit: $(VENV)/.dev ## known weaknesses of the libraries that are installed, where the list of them is reached
+	@echo "== audit of the libraries"
+	@$(BIN)/python -m tests.audit
 
 fuzz: $(VENV)/.dev ## damaged and hostile inputs, for FUZZ_SECONDS
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m tests.fuzz.harness

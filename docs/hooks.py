@@ -40,6 +40,7 @@ MEASURED = {
     "Adapting SAM": ("adapting_sam", "Adapting SAM"),
     "The overlap-aware model": ("overlap_aware", "The overlap-aware model"),
     "Cells of another size": ("cell_size", "Cells of another size"),
+    "The leaderboard": ("leaderboard_speed", "How fast the leaderboard is"),
     "Generation and the training step": ("sam_speed", "How fast SAM is"),
     "The U-Net": ("unet_speed", "How fast the U-Net is"),
     "What pretraining needs": ("pretraining", "What pretraining needs"),

@@ -23,6 +23,7 @@ from glioma_hf.errors import InputError
 
 TICK = 0.05  # seconds from one look at the process to the next
 JOB, ANSWER = "job.json", "answer.json"
+_SECRETS = {"DATABASE_URL", "OAUTH_CLIENT_SECRET", "GLIOMA_HF_PASSWORD"}  # of the environment, which no work needs
 _PLACES = re.compile(r"(?<![\w.~-])/\S*/")  # folders of the server, in sentences
 
 
@@ -62,7 +63,7 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(folder)},
+            env=_environment(folder),
             start_new_session=True,
         )
         try:
@@ -78,6 +79,11 @@ def run(
     if "refused" in told:
         raise (Exceeded if told.get("exceeded") else InputError)(_PLACES.sub("", told["refused"]))
     return told["value"]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(folder)}
 
 
 def _watch(process: subprocess.Popen[bytes], bounds: Bounds, alive: Callable[[], None]) -> None:

@@ -128,9 +128,9 @@ def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
 def find_task(session: Session, task: str) -> Task | None:
     """A task by its id or name; without one the one with most models. Raises `InputError` for another."""
     if not task:
-        models = func.count(Performance.model_id.distinct())
-        most = select(Performance.task_id).join(Model).where(Model.published).group_by(Performance.task_id)
-        busiest = session.scalars(most.order_by(models.desc(), Performance.task_id).limit(1)).first()
+        scored = select(func.count()).where(Performance.task_id == Task.id, Performance.metric_name == "ap50")
+        models = scored.where(Performance.mode == MODES[0]).scalar_subquery()
+        busiest = session.scalars(select(Task.id).where(models > 0).order_by(models.desc(), Task.name).limit(1)).first()
         return None if busiest is None else session.get(Task, busiest)
     found = session.get(Task, task) or session.scalars(select(Task).filter_by(name=task)).unique().first()
     if found is None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.metrics import COLUMNS
@@ -55,8 +55,8 @@ def leaderboard(
     asked = asked_of(request, task, mode, sort, trained, licence, most, page)
     with site.board.database.reading() as session:
         table = standings(session, asked)
-        with_scores = select(Performance.task_id).distinct()
-        tasks = session.scalars(select(Task).where(Task.id.in_(with_scores)).order_by(Task.name)).unique().all()
+        scored = select(Task).where(exists().where(Performance.task_id == Task.id)).order_by(Task.name)
+        tasks = session.scalars(scored).unique().all()
         given = {"mode": mode, "sort": sort, "trained": trained, "licence": licence, "most": most}
         address = {"task": table.task.id if table.task else "", **{k: v for k, v in given.items() if v}}
         facts = {"table": table, "tasks": tasks, "modes": MODES, "trained": TRAINED, "columns": COLUMNS}
@@ -111,8 +111,9 @@ def tasks_page(request: Request) -> Response:
     site = request.app.state.site
     with site.board.database.reading() as session:
         tasks = session.scalars(select(Task).order_by(Task.name)).unique().all()
-        published = select(Performance.task_id, func.count(Performance.model_id.distinct())).join(Model)
-        models = dict(session.execute(published.where(Model.published).group_by(Performance.task_id)).all())
+        published = select(Performance.task_id, func.count()).join(Model).filter(Performance.metric_name == "ap50")
+        published = published.where(Model.published, Performance.mode == MODES[0])
+        models = dict(session.execute(published.group_by(Performance.task_id)).all())
         return site.page(request, "tasks", tasks=tasks, models=models)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from glioma_hf.benchmark.results import ImageCounts
@@ -18,7 +18,7 @@ from glioma_hf.metrics.matching import Counts
 
 router = APIRouter(include_in_schema=False)
 MOST = 6  # models beside one another
-TASKS = select(Task).where(Task.id.in_(select(Prediction.task_id).distinct())).order_by(Task.name)
+TASKS = select(Task).where(exists().where(Prediction.task_id == Task.id)).order_by(Task.name)
 
 
 @router.get("/compare")
