@@ -78,10 +78,12 @@ def train_segmenter(base: str, images: Sequence[LabelledPixels], recipe: UNetRec
     """A network trained on images; it sees others at the scale of those, and knows how large their cells are."""
     network = new_network(base, recipe.network, recipe.seed)
     kept = None if base in (IMAGENET, RANDOM) else ModelFolder(folder_of(base)).settings()
-    seen = {"scale": seen_scale(images, recipe), "cell_diameter": typical_diameter(images)}
-    settings = (kept or UNetSettings()).model_copy(update=seen)
-    trained = train(network, images, recipe, run, lambda network: UNetSegmenter(network, settings))
-    return UNetSegmenter(trained, settings)
+
+    def predicts(network: UNet) -> UNetSegmenter:
+        seen = {"scale": seen_scale(images, recipe), "cell_diameter": typical_diameter(images)}
+        return UNetSegmenter(network, (kept or UNetSettings()).model_copy(update=seen))
+
+    return predicts(train(network, images, recipe, run, predicts))
 
 
 def seen_scale(images: Sequence[LabelledPixels], recipe: UNetRecipe) -> float:
