@@ -40,7 +40,7 @@ from glioma_hf.segmentation import Priority
 
 PUBLISHED = ("2D_versatile_fluo", "2D_versatile_he", "2D_paper_dsb2018")
 PERCENTILES = (1, 99.8)  # of an image's grey values, which become 0 and 1: the package's usual ones
-FLOOR = 0.05  # chance from which a pixel may be a polygon's, whatever is asked for
+FLOOR, USUAL_FLOOR = 0.05, 0.2  # chance from which a pixel may be a polygon's: at least, and where not less is asked
 TILE = 1024  # pixels of a side that the network sees at once, about
 NMS_THRESHS = (0.3, 0.4, 0.5)
 SHAPE = ("n_rays", "grid", "n_channel_in", "unet_n_depth", "unet_n_filter_base", "net_conv_after_unet")
@@ -97,12 +97,16 @@ class StarDistSegmenter(WrappedSegmenter):
         self.model, self.settings = model, settings or StarDistSettings()
 
     def look(self, image: np.ndarray, on_progress: OnProgress = ignore) -> tuple[Any, Any, Any, tuple[int, int]]:
-        """Chances (N,), distances (N, rays) and places (N, 2) of candidates, and the image's size."""
+        """Chances (N,), distances (N, rays) and places (N, 2) of candidates, and the image's size.
+
+        Every pixel may be one: below `USUAL_FLOOR`, where they are very many, they are kept only if the settings ask.
+        """
         view = prepared(image, self)
         tiles = tuple(-(-length // TILE) for length in view.shape[:2]) + (1,) * (view.ndim - 2)
+        floor = max(FLOOR, min(USUAL_FLOOR, self.settings.score_thresh))
         heard = callback(on_predict_batch_begin=lambda *_, **__: on_progress(Progress(done=0, total=2)))
         seen = self.model.predict_sparse(
-            view, prob_thresh=FLOOR, n_tiles=tiles, show_tile_progress=False, callbacks=[heard]
+            view, prob_thresh=floor, n_tiles=tiles, show_tile_progress=False, callbacks=[heard]
         )
         return (*seen[:2], seen[-1], image.shape[:2])
 
