@@ -19,7 +19,7 @@ from tests.pages import LEFT_OUT, blocks, steps
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 WITH_STEPS = [page for page in PAGES if list(steps(page.read_text("utf-8")))]
-LEFT_OUT_AT_MOST = 20  # of all pages together
+LEFT_OUT_AT_MOST = 25  # of all pages together; five are of a server, which tests/leaderboard runs
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_figures_are_the_same_everywhere():
             assert ap75 in sam, name
         if "mean" not in name:
             assert f"| {values} |" in measured, name
-    for figure in ("0.506", "0.522", "0.565", "0.568", "0.708", "0.222"):  # centres: as the runs have them
+    for figure in ("0.506", "0.522", "0.570", "0.573", "0.703", "0.226"):  # centres: as the runs have them
         assert figure in readme, figure
         assert figure in measured, figure
 

@@ -35,23 +35,28 @@ def estimate_diameter(segmenter: Segmenter, image: Pixels, on_progress: OnProgre
     quick = segmenter.with_settings(views=1) if "views" in type(segmenter.settings).model_fields else segmenter
     for number, begin in enumerate(BEGINNINGS):
         on_progress(Progress("looking how large the cells are", number, len(BEGINNINGS)))
-        found = _followed(quick, image, begin * diameter)
-        if found is not None:
+        count, found = _followed(quick, image, begin * diameter)
+        if count >= FEWEST and found is not None:
             return round(found, 1)
+        if begin == 1 and count and found is not None and diameter / NEAR <= found <= diameter * NEAR:
+            return None  # a few cells, as large as they should be
     return None
 
 
-def _followed(segmenter: Segmenter, image: Pixels, diameter: float) -> float | None:
-    """Where asking for what was found leads to, from a first guess; None where it leads nowhere."""
+def _followed(segmenter: Segmenter, image: Pixels, diameter: float) -> tuple[int, float | None]:
+    """How many cells the last look found, and their diameter: where asking for what was found leads to.
+
+    The diameter is None where the answers don't agree; where too few cells are found, it is that of those.
+    """
     largest = max(min(image.shape[:2]) / 2, SMALLEST)
     for _ in range(ROUNDS):
         found = segmenter.for_diameter(diameter).segment(_middle(image, SEEN * diameter))
-        if len(found) < FEWEST:
-            return None
+        if not len(found):
+            return 0, None
         asked, diameter = diameter, float(np.clip(2 * np.sqrt(np.median(found.areas) / np.pi), SMALLEST, largest))
-        if asked / AGREES <= diameter <= asked * AGREES:
-            return diameter
-    return None
+        if len(found) < FEWEST or asked / AGREES <= diameter <= asked * AGREES:
+            return len(found), diameter
+    return len(found), None
 
 
 def fitted(segmenter: Segmenter, image: Pixels, on_progress: OnProgress = ignore) -> tuple[Segmenter, float | None]:

@@ -46,6 +46,18 @@ def test_what_is_found_leads_to_the_true_size(true):
     assert max(side for part in model.parts for side in part) <= LARGEST_PART
 
 
+def test_a_few_cells_of_the_right_size_are_no_reason_to_look_for_others():
+    class Few(Sees):
+        """At its own size three cells as they should be; as if for smaller ones texture, of which there is much."""
+
+        def segment(self, image, on_progress=None):
+            found = super().segment(image)
+            return found.select(slice(3)) if self.settings.cell_diameter == 20 else found
+
+    assert estimate_diameter(Few(22), np.zeros((300, 400), np.uint8)) is None
+    assert estimate_diameter(Few(9.5), np.zeros((300, 400), np.uint8)) == pytest.approx(9.5, rel=0.15)
+
+
 def test_without_cells_or_a_size_of_its_own_a_model_stays_as_it_is():
     image = np.zeros((300, 400), np.uint8)
     nothing = Sees(0.1)

@@ -83,7 +83,7 @@ def test_every_source_trains_and_scores(source, tmp_path):
     (tmp_path / "images").mkdir()
     for item in test:
         tifffile.imwrite(tmp_path / "images" / f"{Path(item.name).stem}.tif", item.pixels)
-    done = run("predict", tmp_path / "images", "--adapter", model, "--out", found)
+    done = run("predict", tmp_path / "images", "--adapter", model, "--out", found, "--diameter", 0)
     assert done.returncode == 0, done.stderr
     segmenter = load_segmenter(model)
     cells = sum(len(segmenter.segment(item.pixels)) for item in test)
