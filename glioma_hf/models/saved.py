@@ -6,6 +6,7 @@ A folder holds `model.json` (family, base, task), `recipe.json` (how it was trai
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -194,7 +195,10 @@ class ModelFolder:
         """
         from glioma_hf.data.sources.archive import Archive
 
-        weights = {name for family in families for name in _weights_of(get_family(family))}
+        weights: set[str] = set()
+        for family in families:
+            with contextlib.suppress(Exception):  # a family whose library is missing or broken has no say
+                weights |= set(_weights_of(get_family(family)))
         with Archive(path) as packed:
             for name in packed.names:
                 base = PurePosixPath(name).name

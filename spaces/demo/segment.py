@@ -12,7 +12,7 @@ import opening
 from batch import MOST_IMAGES
 from offices import forget
 from samples import SAMPLES
-from telling import PRESS_AGAIN, bind, status
+from telling import bind, status
 from viewer import strip, viewer
 from work import OTHER, choices, default, in_words
 
@@ -118,7 +118,6 @@ def wire(ui: SimpleNamespace) -> None:
     ended = lambda: {ui.button: gr.update(interactive=True), ui.cancel: gr.update(interactive=False)}  # noqa: E731
     run = ui.button.click(bind(finding.find_cells, ui, ended), [ui.batch, *model], [*page, *buttons], **running)
     at_once = {"queue": False, **quiet}
-    ui.cancel.click(None, None, buttons, js=PRESS_AGAIN, **quiet)
     ui.cancel.click(bind(finding.stopped, ui), ui.batch, [*page, *buttons], cancels=[run], **at_once)
     ui.viewer.edit(
         bind(editing.correct, ui),

@@ -18,7 +18,7 @@ from going import Going
 from offices import forget, modellers, new_folder, read, run
 from outlines import check_drawn, checked
 from samples import SAMPLES
-from telling import PRESS_AGAIN, bad, bind, good, hidden, shown, status
+from telling import bad, bind, good, hidden, shown, status
 from turns import TURNS
 from viewer import viewer
 from work import default, gpu
@@ -251,5 +251,4 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
         trigger_mode="multiple",
         **private,
     )
-    ui.cancel.click(None, None, buttons, js=PRESS_AGAIN, **private)
     ui.cancel.click(bind(cancelled, ui), ui.lesson, [ui.status, *buttons], cancels=[run], queue=False, **private)

@@ -24,8 +24,6 @@ COMMANDS = re.compile(
     r"\s*\([^()]*(?:(?<!\w)--[a-z]|glioma-hf )[^()]*\)"
     r"|[;,]?\s*(?:`?glioma-hf [^;.,`]*`?|(?<!\w)--[a-z][\w-]*(?: [^;.,]*)?)"
 )
-# The buttons of a run as Cancel leaves them, without waiting for the server: it counts when the first is pressed again.
-PRESS_AGAIN = "() => [{__type__: 'update', interactive: true}, {__type__: 'update', interactive: false}]"
 
 
 def status(elem_id: str, value: str = "") -> gr.HTML:

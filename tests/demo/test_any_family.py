@@ -53,6 +53,7 @@ def page(served, browser):
     opened.wait_for_selector("#find")
     open_sample(opened)
     opened.locator("#model button").first.click()
+    opened.wait_for_selector("#kind label")
     yield opened
     context.close()
 
