@@ -88,6 +88,19 @@ def scores_of(made) -> dict:
     return {name: [(r.repeat, r.scores, r.test, r.curve) for r in results] for name, results in made.results.items()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The same sums here and in other processes: how many threads share them changes their last digits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def made(folder, tmp_path_factory):
     """The small study, made once; tests read it."""
