@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from glioma_hf.benchmark.table import MAX_BYTES, Name, Place, parsed_yaml
+from glioma_hf.benchmark.table import Name, Place
+from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries
 from glioma_hf.errors import InputError
 from glioma_hf.metrics.pixel_dice import check_resolution
 
@@ -197,29 +198,14 @@ def draw_split(pool: int, counts: Counts, seed: int, repeat: int, test_only: fro
 
 def study_names() -> list[str]:
     """The studies that come with the package."""
-    return sorted(file.stem for file in STUDIES.glob("*.yaml"))
+    return names_in(STUDIES)
 
 
 def read_study(name: str | Path) -> Study:
     """A study by name, or from a YAML file. Raises `InputError` that names the file and the entry that is wrong."""
-    known = study_names()
-    path = STUDIES / f"{name}.yaml" if str(name) in known else Path(name)
-    try:
-        if not path.is_file():
-            raise InputError(f"the study {str(name)!r} isn't known; it is {', '.join(known)} or a YAML file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{name}: can't be read ({error.strerror}); give a YAML file") from None
-    return study_of(parsed_yaml(data, str(name)), str(name))
+    return read_entries(Study, "study", name, STUDIES)
 
 
 def study_of(content: Any, name: str) -> Study:
     """A study from its entries. Raises `InputError` that begins with `name` and tells the entry that is wrong."""
-    try:
-        return Study.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{name}: {place + ': ' if place else ''}{reason}") from None
+    return checked_entries(Study, content, name)

@@ -11,18 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from glioma_hf.errors import InputError
+from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries
 from glioma_hf.metrics.overlap_ap import check_extras
 from glioma_hf.metrics.scoring_options import Mode, ScoringOptions
 
 TABLES = Path(__file__).parent / "tables"
 EACH = "each"  # a model for each task
-MAX_BYTES = 2**20
-MAX_EVENTS = 50_000  # of the YAML parser: scalars, beginnings and ends
-MAX_DEPTH = 16
 MAX_CELLS = 20_000
 
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -185,47 +181,14 @@ class Cell:
 
 def table_names() -> list[str]:
     """The tables that come with the package."""
-    return sorted(file.stem for file in TABLES.glob("*.yaml"))
+    return names_in(TABLES)
 
 
 def read_table(name: str | Path) -> Table:
     """A table by name, or from a YAML file. Raises `InputError` that names the file and the entry that is wrong."""
-    known = table_names()
-    path = TABLES / f"{name}.yaml" if str(name) in known else Path(name)
-    try:
-        if not path.is_file():
-            raise InputError(f"the table {str(name)!r} isn't known; it is {', '.join(known)} or a YAML file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{name}: can't be read ({error.strerror}); give a YAML file") from None
-    return table_of(parsed_yaml(data, str(name)), str(name))
+    return read_entries(Table, "table", name, TABLES)
 
 
 def table_of(content: Any, name: str) -> Table:
     """A table from its entries. Raises `InputError` that begins with `name` and tells the entry that is wrong."""
-    try:
-        return Table.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{name}: {place + ': ' if place else ''}{reason}") from None
-
-
-def parsed_yaml(data: bytes, name: str) -> Any:
-    """The content of a YAML document, in bounds: no tags, no aliases, not deep, not long."""
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{name}: it holds over {MAX_BYTES} bytes; that is no table")
-    depth = 0
-    try:
-        for number, event in enumerate(yaml.parse(data, Loader=yaml.SafeLoader)):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if number > MAX_EVENTS or depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
-                raise InputError(f"{name}: too long, too deep or with aliases; write the table out plainly")
-        return yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{name}: isn't YAML ({reason}); mend it there") from None
+    return checked_entries(Table, content, name)

@@ -52,14 +52,15 @@ def write_instances(
         pixel_size: micrometres per pixel, for the shapes; 0 where it isn't known.
     """
     instances = numbered(instances)
+    measured = measures(instances, pixel_size) if {"shapes", "qupath"} & set(files) else None
     for kind in ENDINGS:
         if kind not in files:
             continue
         with new_file(files[kind]) as partial:
             if kind == "overlay":
                 _picture(pixels, instances).save(partial, "PNG")
-            elif kind == "shapes":
-                measures(instances, pixel_size).to_csv(partial, index=False, float_format="%.6g")
+            elif kind == "shapes" and measured is not None:
+                measured.to_csv(partial, index=False, float_format="%.6g")
             elif kind == "labels":
                 (write_label_tiles if isinstance(pixels, OpenedImage) else write_label_map)(instances, partial)
             elif kind == "rois":

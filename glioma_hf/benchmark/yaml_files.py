@@ -1,0 +1,68 @@
+"""Entries of tables and studies, by name or from a YAML file of somebody's own, read in bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from glioma_hf.errors import InputError
+
+MAX_BYTES = 2**20
+MAX_EVENTS = 50_000  # of the YAML parser: scalars, beginnings and ends
+MAX_DEPTH = 16
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def names_in(folder: Path) -> list[str]:
+    """The files that come with the package, by name."""
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def read_entries(kind: type[Model], what: str, name: str | Path, folder: Path) -> Model:
+    """A model by its name in `folder`, or from a YAML file.
+
+    Raises `InputError` that says what isn't known, or names the file and the entry that is wrong.
+    """
+    known = names_in(folder)
+    path = folder / f"{name}.yaml" if str(name) in known else Path(name)
+    try:
+        if not path.is_file():
+            raise InputError(f"the {what} {str(name)!r} isn't known; it is {', '.join(known)} or a YAML file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{name}: can't be read ({error.strerror}); give a YAML file") from None
+    return checked_entries(kind, parsed_yaml(data, str(name)), str(name))
+
+
+def checked_entries(kind: type[Model], content: Any, name: str) -> Model:
+    """A model from its entries. Raises `InputError` that begins with `name` and tells the entry that is wrong."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{name}: {place + ': ' if place else ''}{reason}") from None
+
+
+def parsed_yaml(data: bytes, name: str) -> Any:
+    """The content of a YAML document, in bounds: no tags, no aliases, not deep, not long."""
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{name}: it holds over {MAX_BYTES} bytes; that is no table")
+    depth = 0
+    try:
+        for number, event in enumerate(yaml.parse(data, Loader=yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if number > MAX_EVENTS or depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+                raise InputError(f"{name}: too long, too deep or with aliases; write the table out plainly")
+        return yaml.safe_load(data)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{name}: isn't YAML ({reason}); mend it there") from None
