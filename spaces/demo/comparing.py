@@ -10,7 +10,6 @@ from typing import Any
 import batch as batches
 import gradio as gr
 import modelling
-from finding import MOMENT
 from going import Going
 from offices import modellers, run
 from telling import bad, sentence
@@ -33,7 +32,7 @@ def compare(ui: Any, batch: str | None, names: list[str], taught: dict | None) -
         models.append(Model(taught["base"], taught["adapter"], f"{taught['words']}, taught on {taught['name']}"))
     if not models:
         raise InputError("Choose at least one model to compare.")
-    yield from RUNS.follow(batch, _compare(ui, batch, models))
+    yield from RUNS.follow(batch, _compare(ui, batch, models), lambda: cancelled(ui))
 
 
 def _compare(ui: Any, batch: str, models: list[Model]) -> Generator[dict, None, None]:
@@ -71,10 +70,11 @@ def figure(name: str, picture: str, number: int, threshold: float, seconds: floa
     return f'<figure><img src="{picture}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
-def stopped(ui: Any, batch: str | None) -> dict:
+def stop(ui: Any, batch: str | None) -> dict:
+    """Cancel; see `finding.stop`."""
+    return {ui.status: gr.skip()} if RUNS.stop(batch) else cancelled(ui)
+
+
+def cancelled(ui: Any) -> dict:
     """What is said after Cancel."""
-    RUNS.stop(batch)
-    time.sleep(MOMENT)
-    if RUNS.is_on(batch):
-        return {ui.status: gr.skip()}
     return {ui.status: "Cancelled.", ui.compare_cancel: gr.update(interactive=False)}

@@ -26,7 +26,6 @@ from glioma_hf import InputError
 from glioma_hf.workflows.outputs import results
 
 RUNS = Going()
-MOMENT = 0.3  # seconds in which news of a cancelled run, which was on its way, has come
 
 
 def strip_of(batch: str | None, running: str = "") -> dict[str, Any] | None:
@@ -95,7 +94,7 @@ def find_cells(ui: Any, batch: str | None, *choice: Any) -> Iterator[dict]:
     """
     if not batch or not batches.keys(batch):
         raise InputError("Choose a sample or drop in an image first.")
-    yield from RUNS.follow(batch, _find_cells(ui, batch, choice))
+    yield from RUNS.follow(batch, _find_cells(ui, batch, choice), lambda: cancelled(ui, batch))
 
 
 def _find_cells(ui: Any, batch: str, choice: tuple) -> Generator[dict, None, None]:
@@ -193,12 +192,13 @@ def counted(batch: str) -> str:
     return f"{number} cells" if len(there) == 1 else f"{number} cells in {len(there)} images"
 
 
-def stopped(ui: Any, batch: str | None) -> dict:
-    """What is said after Cancel; what is shown stays, with its downloads."""
-    RUNS.stop(batch)
-    time.sleep(MOMENT)
-    if RUNS.is_on(batch):  # it was begun again meanwhile
-        return {ui.status: gr.skip()}
+def stop(ui: Any, batch: str | None) -> dict:
+    """Cancel. The run itself says that it is over; where there is none any more that is said here."""
+    return {ui.status: gr.skip()} if RUNS.stop(batch) else cancelled(ui, batch)
+
+
+def cancelled(ui: Any, batch: str | None) -> dict:
+    """The page after a run that was cancelled; what is shown stays, with its downloads."""
     there = batches.entries(batch) if batch and Path(batch).is_dir() else []
     done = sum(entry.facts.found for entry in there)
     told, late = "Cancelled.", {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,6 @@ from telling import bad, good, sentence
 from glioma_hf import InputError
 
 FOLDED = "The file says how large a pixel is."
-CLOSED: deque[str] = deque(maxlen=1000)  # batches that their visitors closed by opening something else
 
 
 def cleared(ui: Any) -> dict:
@@ -38,16 +36,9 @@ def cleared(ui: Any) -> dict:
     }
 
 
-def close(batch: str | None) -> None:
-    """Delete what was open."""
-    if batch:
-        CLOSED.append(batch)
-    forget(batch)
-
-
 def open_files(ui: Any, uploads: list[str] | None, before: str | None) -> Iterator[dict]:
     """Open images, and session files for those among them; what was open before is closed."""
-    close(before)
+    forget(before)
     yield cleared(ui)
     if not uploads:
         return
@@ -74,14 +65,8 @@ def open_files(ui: Any, uploads: list[str] | None, before: str | None) -> Iterat
 
 
 def open_sample(ui: Any, name: str | None, before: str | None) -> Iterator[dict]:
-    """Open a sample in place of what was open before; a list tells of a choice twice, when it is made and left."""
-    if before in CLOSED:  # the second word of a choice after which files were dropped in
-        yield {ui.status: gr.skip()}
-        return
-    if name and before and Path(before).is_dir() and [e.facts.sample for e in batches.entries(before)] == [name]:
-        yield {ui.status: gr.skip()}
-        return
-    close(before)
+    """Open a sample in place of what was open before."""
+    forget(before)
     yield {**cleared(ui), ui.upload: None}
     if not name:
         return

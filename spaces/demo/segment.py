@@ -97,7 +97,7 @@ def wire(ui: SimpleNamespace) -> None:
     given = [ui.upload.upload, ui.upload.clear, ui.upload.delete]
     last = {**quiet, "trigger_mode": "always_last"}  # what is chosen while something is opened counts as well
     gr.on(given, bind(opening.open_files, ui), [ui.upload, ui.batch], page, **last)
-    ui.sample.input(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
+    ui.sample.select(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
     ui.strip.select(bind(opening.select, ui), ui.batch, page, **last)
     ui.page.release(bind(opening.turn_page, ui), [ui.batch, ui.page], page, **last)
     ui.pixel.change(bind(opening.set_pixel, ui, asked=False), [ui.batch, ui.pixel], page, **last)
@@ -113,12 +113,12 @@ def wire(ui: SimpleNamespace) -> None:
     )
     ui.taught.change(offer_taught, ui.taught, ui.names, **quiet)
 
-    running = {**quiet, "concurrency_limit": 16, "trigger_mode": "multiple"}  # another click is another run: going.py
+    running = {**quiet, "concurrency_limit": 16, "trigger_mode": "multiple"}
     buttons = [ui.button, ui.cancel]
     ended = lambda: {ui.button: gr.update(interactive=True), ui.cancel: gr.update(interactive=False)}  # noqa: E731
-    run = ui.button.click(bind(finding.find_cells, ui, ended), [ui.batch, *model], [*page, *buttons], **running)
+    ui.button.click(bind(finding.find_cells, ui, ended), [ui.batch, *model], [*page, *buttons], **running)
     at_once = {"queue": False, **quiet}
-    ui.cancel.click(bind(finding.stopped, ui), ui.batch, [*page, *buttons], cancels=[run], **at_once)
+    ui.cancel.click(bind(finding.stop, ui), ui.batch, [*page, *buttons], **at_once)
     ui.viewer.edit(
         bind(editing.correct, ui),
         [ui.batch, *model],
@@ -130,9 +130,9 @@ def wire(ui: SimpleNamespace) -> None:
     ui.zip_all.click(bind(finding.zip_all, ui), ui.batch, [ui.status, ui.zipped], **quiet)
 
     compared = [ui.compared, ui.status, ui.compare_cancel]
-    beside = ui.compare.click(bind(comparing.compare, ui), [ui.batch, ui.names, ui.taught], compared, **running)
+    ui.compare.click(bind(comparing.compare, ui), [ui.batch, ui.names, ui.taught], compared, **running)
     ended_there = [ui.status, ui.compare_cancel]
-    ui.compare_cancel.click(bind(comparing.stopped, ui), ui.batch, ended_there, cancels=[beside], **at_once)
+    ui.compare_cancel.click(bind(comparing.stop, ui), ui.batch, ended_there, **at_once)
 
 
 def offer_taught(taught: dict | None) -> dict:

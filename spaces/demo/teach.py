@@ -13,7 +13,6 @@ import gradio as gr
 import modelling
 import pandas as pd
 import reading
-from finding import MOMENT
 from going import Going
 from offices import forget, modellers, new_folder, read, run
 from outlines import check_drawn, checked
@@ -112,7 +111,7 @@ def teach_model(ui: Any, lesson: dict | None, steps: int, taught: dict | None) -
     if lesson is None:
         raise InputError("Open an image first.")
     steps = round(checked(steps, 1, MOST_STEPS, "the number of steps"))
-    yield from RUNS.follow(lesson["folder"], _teach_model(ui, lesson, steps, taught))
+    yield from RUNS.follow(lesson["folder"], _teach_model(ui, lesson, steps, taught), lambda: cancelled(ui))
 
 
 def _teach_model(ui: Any, lesson: dict, steps: int, taught: dict | None) -> Generator[dict, None, None]:
@@ -191,13 +190,13 @@ def curve(losses: list[tuple[int, float]]) -> pd.DataFrame:
     return table
 
 
-def cancelled(ui: Any, lesson: dict | None) -> dict:
+def stop(ui: Any, lesson: dict | None) -> dict:
+    """Cancel; see `finding.stop`."""
+    return {ui.status: gr.skip()} if RUNS.stop(lesson and lesson["folder"]) else cancelled(ui)
+
+
+def cancelled(ui: Any) -> dict:
     """What is said after Cancel."""
-    key = lesson and lesson["folder"]
-    RUNS.stop(key)
-    time.sleep(MOMENT)
-    if RUNS.is_on(key):  # it was begun again meanwhile
-        return {ui.status: gr.skip()}
     return {ui.status: "Cancelled.", ui.cancel: gr.update(interactive=False), ui.button: gr.update(interactive=True)}
 
 
@@ -226,7 +225,7 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
     private = {"api_visibility": "private", "show_progress": "hidden"}
     opened = [ui.lesson, ui.viewer, ui.status, ui.plot, ui.before_after]
     nobody = gr.State(None)
-    chosen.input(bind(open_image, ui), [nobody, chosen, ui.lesson], opened, **private)
+    chosen.select(bind(open_image, ui), [nobody, chosen, ui.lesson], opened, **private)
     gr.on([upload.upload, upload.clear], bind(open_image, ui), [upload, nobody, ui.lesson], opened, **private)
     outlines.upload(bind(add_outlines, ui), [ui.lesson, outlines], opened, **private)
     ui.viewer.edit(bind(keep_drawn, ui), ui.lesson, [ui.lesson, ui.status], trigger_mode="always_last", **private)
@@ -243,7 +242,7 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
     )
     buttons = [ui.button, ui.cancel]
     ended = lambda: {ui.button: gr.update(interactive=True), ui.cancel: gr.update(interactive=False)}  # noqa: E731
-    run = ui.button.click(
+    ui.button.click(
         bind(teach_model, ui, ended),
         [ui.lesson, steps, taught],
         [ui.status, ui.plot, ui.before_after, ui.adapter, taught, *buttons],
@@ -251,4 +250,4 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
         trigger_mode="multiple",
         **private,
     )
-    ui.cancel.click(bind(cancelled, ui), ui.lesson, [ui.status, *buttons], cancels=[run], queue=False, **private)
+    ui.cancel.click(bind(stop, ui), ui.lesson, [ui.status, *buttons], queue=False, **private)

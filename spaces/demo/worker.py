@@ -232,7 +232,7 @@ class Workers:
                 kind, what = "", None
             now = time.monotonic()
             if kind == "begun":
-                ready, until, spoke = True, now + bounds.seconds, now
+                ready, until, spoke = True, now + (GRACE if cancelled else bounds.seconds), now
                 process.ready = process.ready or process.megabytes()
             elif kind == "told":
                 spoke = now
@@ -256,8 +256,10 @@ class Workers:
             if process.code is not None and process.messages.empty():
                 return "failed", Broken(f"the process ended with code {process.code}")
             if given_up.is_set() and not cancelled:
-                cancelled, until = True, now + GRACE
+                cancelled = True
                 process.cancel()
+                if ready:  # one that is still starting goes on: the next job wants it
+                    until = now + GRACE
 
 
 def _killed(process: Process, why: str) -> tuple[str, Any]:

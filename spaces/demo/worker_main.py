@@ -55,6 +55,7 @@ class Line:
             if message is None:
                 self.cancelled.set()
             else:
+                self.cancelled.clear()  # here: a job may be given up before this process has begun it
                 self.jobs.put(message)
 
     def tell(self, progress: Any) -> None:
@@ -69,6 +70,8 @@ def do(line: Line, module: str, name: str, arguments: tuple) -> tuple[str, Any]:
     from glioma_hf import InputError
 
     try:
+        if line.cancelled.is_set():
+            return "stopped", None
         return "done", getattr(importlib.import_module(module), name)(line.tell, *arguments)
     except Stopped:
         return "stopped", None
@@ -114,7 +117,6 @@ def main() -> None:
     alarm = getattr(signal, "alarm", lambda seconds: None)
     while True:
         module, name, arguments, seconds = line.jobs.get()
-        line.cancelled.clear()
         line.send("begun")
         alarm(seconds)
         answer = do(line, module, name, arguments)

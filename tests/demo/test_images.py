@@ -88,9 +88,11 @@ def test_cancel_and_go_on(visit, tmp_path):
     page.wait_for_selector("#status:has-text('1 of 2 images are done')")
     assert page.inner_text("#strip button:first-child .told") == first
     assert page.query_selector("#downloads a[download]")
-    page.wait_for_timeout(1000)  # until the cancelled run is over on the server
     page.click("#find")
-    page.wait_for_selector("#status:has-text('Looking at b.tif')")  # and not at a.tif again
+    page.wait_for_selector("#status:has-text('Looking at b.tif')")  # and not at a.tif again, nor in line behind itself
+    assert "in line" not in page.inner_text("#status")
+    page.click("#cancel")
+    page.wait_for_selector("#status:has-text('1 of 2 images are done')")
 
 
 def test_the_size_of_a_pixel_comes_from_the_file_and_can_be_changed(stay, tmp_path):

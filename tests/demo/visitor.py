@@ -76,15 +76,16 @@ class Visitor:
         """Click an element and, once it gave news, the button that cancels it, as a browser does."""
         found = self._event(element, "click")
         event_id = self._join(found, values)
-        with self.http.stream("GET", "/queue/data", params={"session_hash": self.session}) as news:
-            for line in news.iter_lines():
-                if event_id in line and '"process_generating"' in line:
-                    break
-            known = {"event_id": event_id, "session_hash": self.session, "fn_index": found["id"]}
-            self.http.post("/cancel", json=known).raise_for_status()
         stopped = self._event(button, "click")
         body = {"fn_index": stopped["id"], "session_hash": self.session, "data": [None] * len(stopped["inputs"])}
-        self.http.post("/run/predict", json=body).raise_for_status()
+        asked = False
+        with self.http.stream("GET", "/queue/data", params={"session_hash": self.session}) as news:
+            for line in news.iter_lines():
+                if event_id in line and '"process_generating"' in line and not asked:
+                    self.http.post("/run/predict", json=body).raise_for_status()
+                    asked = True
+                if event_id in line and '"process_completed"' in line:
+                    return
 
     def choices(self, element: str) -> list[str]:
         """What can be chosen in a group of boxes."""
