@@ -46,6 +46,7 @@ def runs(seeds: int) -> dict[str, dict[str, Any]]:
         chosen |= {f"{name}{tail}": {"images": images, "seed": seed} for name, images in SETS.items()}
     chosen |= {f"adapter_{n:02}": {"images": [n], "seed": 0, "adapter": ADAPTER} for n in ONE}
     chosen["adapter_fifteen"] = {"images": SETS["fifteen"], "seed": 0, "adapter": {"rank": 16}}
+    chosen["fifteen_long"] = {"images": SETS["fifteen"], "seed": 0, "steps": 2500}
     chosen |= {f"unlabelled_{n:02}": {"images": [n], "seed": 0, "unlabelled": f"one_{n:02}"} for n in ONE}
     return chosen
 
@@ -75,7 +76,7 @@ def run(name: str, what: dict[str, Any], data: Path, work: Path, base: str) -> d
 
 def _train(name: str, what: dict[str, Any], data: Path, work: Path, base: str) -> None:
     images, family = what["images"], find_base(base)[0]
-    changes = {"seed": what["seed"], "max_steps": STEPS[len(images)]}
+    changes = {"seed": what["seed"], "max_steps": what.get("steps", STEPS[len(images)])}
     recipe = family.read_recipe("quick" if len(images) < 8 else "full")
     more: dict[str, Any] = {}
     if "adapter" in what:
