@@ -39,7 +39,7 @@ test: setup browser ## set up and run lint, types and all tests
 		-m "not exhaustive and not alone and not encoders"
 	@echo "== tests of the page and of several processes, one after the other: a busy machine keeps them waiting"
 	$(BIN)/python -m pytest tests/demo
-	$(BIN)/python -m pytest -m alone tests/leaderboard tests/models tests/workflows tests/test_executor.py
+	$(BIN)/python -m pytest -m "alone and not exhaustive" tests/leaderboard tests/models tests/workflows tests/test_executor.py
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
@@ -47,7 +47,7 @@ test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 
 test-postgres: $(VENV)/.dev ## the leaderboard's database on PostgreSQL instead of SQLite
 	@echo "== tests of the leaderboard on PostgreSQL"
-	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest tests/leaderboard \
+	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest -m "not encoders" tests/leaderboard \
 		--ignore tests/leaderboard/test_browser.py --ignore tests/leaderboard/test_commands.py
 
 test-models: $(MODELS)/.installed $(OUTSIDE:%=.venvs/%/.installed) ## models on packages that `make test` does without

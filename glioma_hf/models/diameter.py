@@ -69,11 +69,14 @@ def fitted(segmenter: Segmenter, image: Pixels, on_progress: OnProgress = ignore
         cells = model.segment(image)
     """
     diameter = estimate_diameter(segmenter, image, on_progress)
-    if diameter is None or segmenter.diameter is None:
-        return segmenter, None
-    if segmenter.diameter / NEAR <= diameter <= segmenter.diameter * NEAR:
-        return segmenter, None
-    return segmenter.for_diameter(diameter), diameter
+    told = segmenter if diameter is None else suited(segmenter, diameter)
+    return told, None if told is segmenter else diameter
+
+
+def suited(segmenter: Segmenter, diameter: float) -> Segmenter:
+    """The model for cells of a diameter in pixels: as it was where that is within `NEAR` of its own, or it has none."""
+    own = segmenter.diameter
+    return segmenter if own is None or own / NEAR <= diameter <= own * NEAR else segmenter.for_diameter(diameter)
 
 
 def _middle(image: Pixels, side: float) -> np.ndarray:

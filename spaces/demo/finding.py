@@ -162,7 +162,7 @@ def find_in(entry: Entry, model: Model) -> Iterator[str]:
                     seen = True
                     yield f"Looking at {name_of(entry)}: {what.share:.0%}"
                 elif kind == "done":
-                    threshold, number = what
+                    threshold, number, diameter = what
                 else:
                     yield ""
     except InputError as error:
@@ -170,7 +170,7 @@ def find_in(entry: Entry, model: Model) -> Iterator[str]:
     batches.change(
         entry.folder.parent,
         entry.key,
-        model=model.words,
+        model=model.words if diameter is None else f"{model.words}, told of cells {diameter:.0f} pixels across",
         by=model.by,
         threshold=threshold,
         own_threshold=threshold,

@@ -26,6 +26,7 @@ from glioma_hf.draw import overlay
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.models import FAMILIES, get_family, load_segmenter
 from glioma_hf.models.base import Segmenter
+from glioma_hf.models.diameter import fitted, suited
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import encode_box_mask
@@ -80,24 +81,26 @@ def bases(tell: OnProgress) -> list[tuple[str, str]]:
     return _bases(tuple(FAMILIES))
 
 
-def segment(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tuple[float, int]:
+def segment(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tuple[float, int, float | None]:
     """Keep the cells of a visitor's image, of any score from `LOWEST` on, in the place of those that were found before.
 
-    Returns the model's own score threshold and how many cells there are from it on.
+    Returns the model's own score threshold, how many cells there are from it on, and their diameter in pixels where
+    the model was told of it (`glioma_hf.models.diameter`).
     """
-    segmenter = load(base, adapter)
-    cells = numbered(segmenter.with_score_threshold(LOWEST).segment(kept_image(folder), tell))
+    pixels = kept_image(folder)
+    segmenter, diameter = fitted(load(base, adapter), pixels, tell)
+    cells = numbered(segmenter.with_score_threshold(LOWEST).segment(pixels, tell))
     keep_cells(folder, "cells", cells)
     (Path(folder) / EDITS).unlink(missing_ok=True)
     shutil.rmtree(Path(folder) / FILES, ignore_errors=True)  # of the cells before
     threshold = max(segmenter.score_threshold, LOWEST)
-    return threshold, int((np.asarray(cells.scores) >= threshold).sum())
+    return threshold, int((np.asarray(cells.scores) >= threshold).sum()), diameter
 
 
 def segment_file(tell: OnProgress, path: str, folder: str, base: str, threshold: float) -> tuple[Instances, float]:
     """The cells of an image file, for programs, and the model's own threshold."""
     open_image(ignore, path, "", folder)
-    own, _ = segment(tell, folder, base, None)
+    own, _, _ = segment(tell, folder, base, None)
     return kept_cells(folder, "cells")[0], threshold or own
 
 
@@ -115,8 +118,8 @@ def ask(tell: OnProgress, folder: str, base: str, adapter: str | None, x: float,
     half = int(max(2.5 * across, 64))
     top, left = max(0, int(y) - half), max(0, int(x) - half)
     window = pixels[top : int(y) + half, left : int(x) + half]
-    segmenter = load(base, adapter).with_score_threshold(FAINTEST)
-    found = segmenter.segment(np.ascontiguousarray(window), tell)
+    segmenter = suited(load(base, adapter), across) if len(known) else load(base, adapter)
+    found = segmenter.with_score_threshold(FAINTEST).segment(np.ascontiguousarray(window), tell)
     masks = list(found.box_masks())
     for position in at_place(found, x - left, y - top):
         mask, (row, column) = masks[position]
@@ -133,7 +136,7 @@ def ask(tell: OnProgress, folder: str, base: str, adapter: str | None, x: float,
 def compare(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tuple[str, int, float]:
     """What a model finds in a visitor's image, at its own threshold: (picture, how many cells, the threshold)."""
     pixels = kept_image(folder)
-    segmenter = load(base, adapter)
+    segmenter, _ = fitted(load(base, adapter), pixels, tell)
     cells = segmenter.segment(pixels, tell)
     picture = overlay(to_uint8(pixels), cells)
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

@@ -7,9 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from glioma_hf import InputError, Instances
+from glioma_hf.data.features import CATEGORIES
 from tests.conftest import ROOT
 from tests.demo.conftest import count, downloads, find_cells, open_sample, place_in_picture
 from tests.strategies import square
@@ -90,6 +92,27 @@ def test_the_model_is_asked_where_it_saw_nothing(sheet):
     assert modelling.ask(lambda _: None, folder, "sam:embedded", None, float(x), float(y)) == 1
     added = corrections.Sheet(folder).instances()[0].select([0])
     assert added.iou(cells.select([0]))[0, 0] > 0.5
+
+
+def test_cells_of_another_size_are_found_and_the_model_is_told_of_it(sheet):
+    """A sample at 0.4 of its size: without being told, the model finds few of its cells."""
+    _, folder, _ = sheet
+    import modelling
+    from kept import keep_image
+    from samples import sample
+
+    pixels, cells = sample("Crowded cells")
+    small = np.asarray(Image.fromarray(pixels).resize((256, 192), Image.Resampling.BOX))
+    keep_image(folder, small)
+    base = "centres:glioblastoma"
+    alone = len(modelling.load(base, None).segment(small))
+    _, number, diameter = modelling.segment(lambda _: None, folder, base, None)
+    assert number > 1.5 * alone
+    whole = cells.areas[cells.categories != CATEGORIES.index("soma")]
+    true = 2 * np.sqrt(np.median(whole) / np.pi)
+    assert 0.3 * true < diameter < 0.5 * true
+    keep_image(folder, pixels)
+    assert modelling.segment(lambda _: None, folder, base, None)[2] is None  # as large as in training
 
 
 def outline(page, corners) -> None:

@@ -74,12 +74,12 @@ def test_predict_takes_folders_floats_and_an_expected_diameter(adapter, tmp_path
 
 
 @pytest.mark.alone
-def test_two_processes_share_a_folder_of_images(adapter, tmp_path):  # noqa: F811
+def test_two_processes_share_a_folder_of_images(tmp_path):
     (tmp_path / "images").mkdir()
     for number in range(3):
         Image.fromarray(IMAGE[: 80 + number]).save(tmp_path / "images" / f"{number}.png")
     launch = [*two_processes(), "-m", "glioma_hf.cli"]
-    launch += ["predict", tmp_path / "images", "--out", tmp_path / "out", "--adapter", adapter]
+    launch += ["predict", tmp_path / "images", "--out", tmp_path / "out"]
     done = subprocess.run([str(a) for a in launch], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     total = sum(len(json.loads((tmp_path / "out" / f"{n}.json").read_text())) for n in range(3))
