@@ -97,7 +97,8 @@ def wire(ui: SimpleNamespace) -> None:
     given = [ui.upload.upload, ui.upload.clear, ui.upload.delete]
     last = {**quiet, "trigger_mode": "always_last"}  # what is chosen while something is opened counts as well
     gr.on(given, bind(opening.open_files, ui), [ui.upload, ui.batch], page, **last)
-    ui.sample.select(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
+    # A list tells of a choice twice as `input`, and not as `select` where keys made it; it is left after either.
+    ui.sample.blur(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
     ui.strip.select(bind(opening.select, ui), ui.batch, page, **last)
     ui.page.release(bind(opening.turn_page, ui), [ui.batch, ui.page], page, **last)
     ui.pixel.change(bind(opening.set_pixel, ui, asked=False), [ui.batch, ui.pixel], page, **last)

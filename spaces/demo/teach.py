@@ -43,12 +43,26 @@ def nothing(ui: Any) -> dict:
     return {ui.lesson: None, ui.viewer: None, ui.status: "", ui.plot: hidden(), ui.before_after: ""}
 
 
-def open_image(ui: Any, upload: str | None, sample_name: str | None, lesson: dict | None) -> Iterator[dict]:
-    """Open an image in place of the lesson before; a sample comes with its outlines."""
+def open_upload(ui: Any, upload: str | None, lesson: dict | None) -> Iterator[dict]:
+    """Open an image in place of the lesson before."""
     forget_kept(lesson)
-    yield nothing(ui)
-    if not upload and not sample_name:
+    yield {**nothing(ui), ui.sample: gr.update(value=None)}
+    if upload:
+        yield opened(ui, upload, "")
+
+
+def open_sample(ui: Any, name: str | None, lesson: dict | None) -> Iterator[dict]:
+    """Open a sample with its outlines, once the list of them is left; the same one stays as it is."""
+    if not name or (lesson and lesson["sample"] == name):
+        yield {ui.status: gr.skip()}
         return
+    forget_kept(lesson)
+    yield {**nothing(ui), ui.upload: None}
+    yield opened(ui, None, name)
+
+
+def opened(ui: Any, upload: str | None, sample_name: str) -> dict:
+    """The tab with a new lesson."""
     folder = str(new_folder())
     try:
         seen, known = read(reading.open_lesson, upload, sample_name, folder)
@@ -57,8 +71,8 @@ def open_image(ui: Any, upload: str | None, sample_name: str | None, lesson: dic
         raise
     told = "Its outlines are known. Now press **Teach**." if known else UNKNOWN
     name = Path(upload).name if upload else sample_name
-    yield {
-        ui.lesson: {"folder": folder, "given": known, "drawn": [], "name": name},
+    return {
+        ui.lesson: {"folder": folder, "given": known, "drawn": [], "name": name, "sample": sample_name},
         ui.viewer: seen,
         ui.status: good(told),
     }
@@ -80,7 +94,9 @@ def open_from_segment(ui: Any, batch: str | None, lesson: dict | None) -> dict:
     told = f"{number} cells of {name}, as they are in Segment, with {entry.facts.corrections} corrections of yours. "
     return {
         **nothing(ui),
-        ui.lesson: {"folder": folder, "given": True, "drawn": [], "name": name},
+        ui.lesson: {"folder": folder, "given": True, "drawn": [], "name": name, "sample": ""},
+        ui.sample: gr.update(value=None),
+        ui.upload: None,
         ui.viewer: seen,
         ui.status: good(told + "Now press **Teach**."),
         ui.tabs: gr.Tabs(selected="teach"),
@@ -205,10 +221,10 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
     ui = SimpleNamespace(taught=taught, tabs=tabs, lesson=gr.State(time_to_live=3600, delete_callback=forget_kept))
     with gr.Row(elem_classes="tab"):
         with gr.Column(scale=1, min_width=290):
-            chosen = gr.Dropdown(
+            ui.sample = gr.Dropdown(
                 list(SAMPLES), value=None, label="Sample with outlines (synthetic)", elem_id="teach-sample"
             )
-            upload = gr.File(label="Or your image", type="filepath", height=140, elem_id="teach-upload")
+            ui.upload = gr.File(label="Or your image", type="filepath", height=140, elem_id="teach-upload")
             outlines = gr.File(
                 label="Its outlines: COCO or ImageJ", type="filepath", height=140, elem_id="teach-outlines"
             )
@@ -223,11 +239,10 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
             ui.before_after = gr.HTML("", elem_id="teach-before-after", apply_default_css=False)
             ui.plot = gr.LinePlot(x="step", y="loss", title="Loss", height=200, visible=False, elem_id="teach-loss")
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    opened = [ui.lesson, ui.viewer, ui.status, ui.plot, ui.before_after]
-    nobody = gr.State(None)
-    chosen.select(bind(open_image, ui), [nobody, chosen, ui.lesson], opened, **private)
-    gr.on([upload.upload, upload.clear], bind(open_image, ui), [upload, nobody, ui.lesson], opened, **private)
-    outlines.upload(bind(add_outlines, ui), [ui.lesson, outlines], opened, **private)
+    shows = [ui.lesson, ui.viewer, ui.status, ui.plot, ui.before_after, ui.sample, ui.upload]
+    ui.sample.blur(bind(open_sample, ui), [ui.sample, ui.lesson], shows, trigger_mode="always_last", **private)
+    gr.on([ui.upload.upload, ui.upload.clear], bind(open_upload, ui), [ui.upload, ui.lesson], shows, **private)
+    outlines.upload(bind(add_outlines, ui), [ui.lesson, outlines], shows, **private)
     ui.viewer.edit(bind(keep_drawn, ui), ui.lesson, [ui.lesson, ui.status], trigger_mode="always_last", **private)
     # What is in the way is said where the button is.
     segment.to_teach.click(
@@ -237,7 +252,7 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
             lambda: {segment.status: bad("Find the cells of an image first; then teach from them.")},
         ),
         [segment.batch, ui.lesson],
-        [*opened, tabs, segment.status],
+        [*shows, tabs, segment.status],
         **private,
     )
     buttons = [ui.button, ui.cancel]

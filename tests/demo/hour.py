@@ -57,7 +57,7 @@ def _looks_at_a_sample(visitor: Visitor, name: str) -> list[Action]:
         return lambda: visitor.send("viewer", "edit", *_model(visitor), event_data={"key": "00", **action})
 
     return [
-        ("open a sample", lambda: visitor.send("sample", "input", name)),
+        ("open a sample", lambda: visitor.send("sample", "blur", name)),
         ("find", lambda: visitor.send("find", "click", *_model(visitor))),
         ("correct", correct(op="delete", ids=[1])),
         ("correct", correct(op="draw", outline=[10, 10, 60, 10, 60, 60, 10, 60])),
@@ -111,9 +111,9 @@ def _teaches(visitor: Visitor, name: str, steps: int) -> list[Action]:
         assert "Taught in" in visitor.send("teach-run", "click", steps)["teach-status"]
 
     return [
-        ("open a sample", lambda: visitor.send("teach-sample", "input", name)),
+        ("open a sample", lambda: visitor.send("teach-sample", "blur", name)),
         ("teach", teach),
-        ("open a sample", lambda: visitor.send("sample", "input", name)),
+        ("open a sample", lambda: visitor.send("sample", "blur", name)),
         ("find as taught", lambda: visitor.send("find", "click", *_model(visitor, taught=True))),
     ]
 

@@ -58,7 +58,7 @@ def packed(saved: Path, folder: Path, **changes: bytes | str) -> Path:
 def served(visitor: Visitor) -> None:
     """The page answers this visitor: a sample and its outlines."""
     started = time.monotonic()
-    shown = visitor.send("teach-sample", "input", "Sparse cells")
+    shown = visitor.send("teach-sample", "blur", "Sparse cells")
     assert "Its outlines are known." in shown["teach-status"]
     assert len(shown["teach-viewer"]["cells"]) > 5
     assert time.monotonic() - started < 15
@@ -89,7 +89,7 @@ def both(neighbour: Visitor, act) -> str:
 
 def lesson(visitor: Visitor, path: Path, sample: bool = True):
     """Give outlines to a sample in Teach."""
-    visitor.send("teach-sample", "input", "Sparse cells")
+    visitor.send("teach-sample", "blur", "Sparse cells")
     return visitor.send("teach-outlines", "upload", visitor.upload(path))
 
 
@@ -116,7 +116,7 @@ def test_outlines(visitor, neighbour, tmp_path, make):
     ids=["far", "float", "text", "dict", "nothing", "many", "deep"],
 )
 def test_what_is_drawn(visitor, neighbour, outlines):
-    visitor.send("teach-sample", "input", "Sparse cells")
+    visitor.send("teach-sample", "blur", "Sparse cells")
     told = both(neighbour, lambda: visitor.send("teach-viewer", "edit", event_data={"outlines": outlines}))
     assert told
 
@@ -179,7 +179,7 @@ def test_adapters(visitor, neighbour, saved, tmp_path, changes):
 
 def find(visitor: Visitor, hub: str = "", adapter=None, adapter_name: str = "", base: str = ""):
     """Press Find cells, on a sample."""
-    visitor.send("sample", "input", "Sparse cells")
+    visitor.send("sample", "blur", "Sparse cells")
     model = "another one from the Hub" if hub else base or visitor.first_model
     return visitor.send("find", "click", model, hub, adapter, adapter_name, False)
 
@@ -254,8 +254,8 @@ def test_private_events_read_uploads_alone(visitor, server, tmp_path):
 
 def test_private_events_check_their_arguments(visitor):
     with pytest.raises(Told, match="not in the list of choices"):
-        visitor.send("teach-sample", "input", "../../etc/passwd")
-    visitor.send("sample", "input", "Sparse cells")
+        visitor.send("teach-sample", "blur", "../../etc/passwd")
+    visitor.send("sample", "blur", "Sparse cells")
     with pytest.raises(Told, match="pixel size"):
         visitor.send("pixel", "change", 1e300)
     with pytest.raises(Told):

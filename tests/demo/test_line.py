@@ -86,7 +86,7 @@ def test_five_visitors_at_once(server):
 
     visitors = [Visitor(server) for _ in range(5)]
     for visitor in visitors:
-        visitor.send("sample", "input", "Sparse cells")
+        visitor.send("sample", "blur", "Sparse cells")
     ends: list[float] = []
     started = time.monotonic()
 
