@@ -99,7 +99,7 @@ def browser(address):
 def new_visitor(browser, address: str, viewport: dict, theme: str = ""):
     """A page of someone who wasn't here before."""
     page = browser.new_context(viewport=viewport, accept_downloads=True).new_page()
-    page.set_default_timeout(25_000)  # where others keep the machine busy
+    page.set_default_timeout(240_000)  # where others keep the machine busy
     page.goto(f"{address}/?__theme={theme}" if theme else address)
     page.wait_for_selector("#find")
     return page

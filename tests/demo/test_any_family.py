@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from glioma_hf.models import FAMILIES, load_segmenter
+from glioma_hf.models.diameter import fitted
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.workflows.training import teach
 from tests.conftest import ROOT
@@ -74,7 +75,7 @@ def test_a_family_is_a_choice_and_finds_cells(page, tmp_path):
     page.get_by_label("dummy: plain", exact=True).check()
     found = cells_found(page, tmp_path)
     pixels, _ = samples.sample("Crowded cells")
-    cells = load_segmenter("dummy").with_score_threshold(0.2).segment(pixels)
+    cells = fitted(load_segmenter("dummy"), pixels)[0].with_score_threshold(0.2).segment(pixels)
     assert [row["segmentation"]["counts"] for row in found] == [rle["counts"].decode() for rle in cells.rles]
     screenshot(page, "segment_dummy")
 
@@ -89,7 +90,7 @@ def test_a_saved_model_of_it_is_uploaded(page, tmp_path):
     page.wait_for_selector("#model :text('dummy.zip')")
     found = cells_found(page, tmp_path)
     pixels, _ = samples.sample("Crowded cells")
-    assert len(found) == len(load_segmenter(tmp_path / "taught").segment(pixels))
+    assert len(found) == len(fitted(load_segmenter(tmp_path / "taught"), pixels)[0].segment(pixels))
 
 
 def test_models_side_by_side(page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -55,10 +56,13 @@ def packed(saved: Path, folder: Path, **changes: bytes | str) -> Path:
     return folder / "mine.zip"
 
 
+NEXT = itertools.cycle(("Sparse cells", "Flat cells"))  # one that is open already stays
+
+
 def served(visitor: Visitor) -> None:
     """The page answers this visitor: a sample and its outlines."""
     started = time.monotonic()
-    shown = visitor.send("teach-sample", "blur", "Sparse cells")
+    shown = visitor.send("teach-sample", "blur", next(NEXT))
     assert "Its outlines are known." in shown["teach-status"]
     assert len(shown["teach-viewer"]["cells"]) > 5
     assert time.monotonic() - started < 15

@@ -12,6 +12,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -158,8 +159,6 @@ def test_what_is_ours_is_told_with_a_number_that_the_log_has(telling, caplog):
 
 
 def test_what_fails_of_an_image_that_is_closed_meanwhile_is_no_news(telling, offices):
-    from types import SimpleNamespace
-
     ui = SimpleNamespace(status="status")
 
     def settle(ui, batch, error):
@@ -176,16 +175,16 @@ def test_what_fails_of_an_image_that_is_closed_meanwhile_is_no_news(telling, off
         assert said["status"]["__type__"] == "update"
 
 
-def test_the_second_word_of_a_choice_opens_nothing_in_place_of_what_was_dropped_in(work, offices):
-    """A list tells of a choice twice, and the second time may come after files were dropped in."""
-    from types import SimpleNamespace
-
+def test_leaving_the_list_of_samples_opens_what_was_chosen_and_nothing_again(work, offices):
+    import batch as batches
     import opening
 
-    chosen = str(offices.new_folder())
-    opening.close(chosen)
-    changes = list(opening.open_sample(SimpleNamespace(status="status"), "Sparse cells", chosen))
-    assert [list(change) for change in changes] == [["status"]]
+    open_now = str(offices.new_folder())
+    batches.add(open_now, batches.Facts("sparse_cells.png", sample="Sparse cells"))
+    for name in ("Sparse cells", None):
+        changes = list(opening.open_sample(SimpleNamespace(status="status"), name, open_now))
+        assert [list(change) for change in changes] == [["status"]]
+    assert Path(open_now).is_dir()
 
 
 @pytest.mark.parametrize(
