@@ -83,6 +83,28 @@ def add(
     board.close()
 
 
+@leaderboard_app.command("import")
+def import_(
+    place: Annotated[Path, typer.Argument(help="Folder that benchmark wrote, or a file of one row.")],
+    name: Annotated[str, typer.Option(help="Of the developer whose models they are; made where nobody is called so.")],
+    folder: Folder = _FOLDER,
+    about: Annotated[
+        Path | None, typer.Option(help="YAML: by model its licence, zero_shot, backbone, card and the like.")
+    ] = None,
+) -> None:
+    """Put rows of benchmark on the leaderboard, published; once more, in the place of what was there."""
+    from glioma_hf.leaderboard.board import Board
+    from glioma_hf.leaderboard.imports import import_rows, read_about
+
+    known, board = read_about(about) if about else None, Board.open(folder)
+    made, left_out = import_rows(board, place, name, known)
+    for row in made:
+        tell(row)
+    for row in left_out:
+        say(f"left out, as it has no scores: {row}")
+    board.close()
+
+
 @leaderboard_app.command()
 def account(
     name: Annotated[str, typer.Argument(help="Of the developer.")],

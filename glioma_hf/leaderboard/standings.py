@@ -188,17 +188,15 @@ def _best(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {n: max(values) if BY_NAME[n].higher_is_better else min(values) for n, values in found.items()}
 
 
-def _intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[str, float, float]]:
-    """Of each model its submission and the interval of its AP50."""
-    columns = select(Scoring.model_id, Scoring.submission_id, Scoring.low, Scoring.high)
+def _intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[int, float, float]]:
+    """Of each model the version of its scoring and the interval of its AP50."""
+    columns = select(Scoring.model_id, Scoring.version, Scoring.low, Scoring.high)
     found = {}
     for start in range(0, len(models), 500):
         part = columns.where(Scoring.task_id == task, Scoring.mode == mode)
-        for model, submission, low, high in session.execute(
-            part.where(Scoring.model_id.in_(models[start : start + 500]))
-        ):
+        for model, version, low, high in session.execute(part.where(Scoring.model_id.in_(models[start : start + 500]))):
             if low is not None and high is not None:
-                found[model] = (submission or "", low, high)
+                found[model] = (version, low, high)
     return found
 
 
@@ -209,7 +207,7 @@ def _ranked(
     models: Sequence[Model],
     scores: Mapping[str, Mapping[str, float]],
     best: Mapping[str, float],
-    scorings: Mapping[str, tuple[str, float, float]],
+    scorings: Mapping[str, tuple[int, float, float]],
     first: int,
 ) -> list[Standing]:
     ranks: list[int] = []
@@ -240,7 +238,7 @@ def _tie(
     task: Task,
     one: Model,
     other: Model,
-    scorings: Mapping[str, tuple[str, float, float]],
+    scorings: Mapping[str, tuple[int, float, float]],
     scores: Mapping[str, Mapping[str, float]],
 ) -> bool:
     """Whether the data can't tell two models apart by the score that is sorted by."""
@@ -256,12 +254,12 @@ def _tie(
 
 
 class _Kept:
-    """Counts of images by model, task, mode and submission: what was scored once doesn't change."""
+    """Counts of images by model, task, mode and version."""
 
     def __init__(self, most: int = 4000):
         self.most, self._found = most, {}  # type: ignore[var-annotated]
 
-    def of(self, session: Session, key: tuple[str, str, str, str]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    def of(self, session: Session, key: tuple[str, str, str, int]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
         """Per threshold the counts of each block of images."""
         if key not in self._found:
             if len(self._found) >= self.most:

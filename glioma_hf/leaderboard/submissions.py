@@ -113,7 +113,7 @@ def submit(
             scored = _task(session, task)
             session.get(Developer, developer, with_for_update={"of": Developer})  # two at once are counted one by one
             _check_room(session, board, developer, scored, model)
-            row.model_id, row.task_id = _model(session, developer, model).id, scored.id
+            row.model_id, row.task_id = find_model(session, developer, model).id, scored.id
             session.add(row)
     except BaseException as error:
         board.database.record.drop(payload)
@@ -188,7 +188,7 @@ def _stands_already(name: str) -> InputError:
     return InputError(f"{name} has a submission for this task already; withdraw it first, or give another name")
 
 
-def _model(session: Session, developer: str, facts: ModelFacts) -> Model:
+def find_model(session: Session, developer: str, facts: ModelFacts) -> Model:
     """The developer's model of that name, made if need be, with what is said of it now."""
     found = session.scalars(select(Model).filter_by(developer_id=developer, name=facts.name)).unique().first()
     model = found or Model(developer_id=developer, name=facts.name)
