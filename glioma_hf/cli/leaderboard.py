@@ -140,7 +140,10 @@ def rebuild(
 
 @leaderboard_app.command()
 def submit(
-    file: Annotated[Path, typer.Argument(help="COCO results, or a zip of label maps or of a saved model.")],
+    file: Annotated[
+        str,
+        typer.Argument(help="COCO results, a zip of label maps or of a saved model; or a model's name, as on the Hub."),
+    ],
     task: Annotated[str, typer.Option(help="Its name, as the page Tasks has it.")],
     model: Annotated[str, typer.Option(help="What the model is called.")],
     name: Annotated[str, typer.Option(help="Yours.")],
@@ -151,7 +154,8 @@ def submit(
     """Send predictions or a model to a leaderboard; the password is asked for (or GLIOMA_HF_PASSWORD)."""
     from glioma_hf.leaderboard.client import send
 
-    sent = send(url, name, _password(), file, task, model, kind, wait)
+    by_name = file if kind == "model" and not Path(file).exists() else ""
+    sent = send(url, name, _password(), None if by_name else file, task, model, kind, wait, by_name)
     tell(f"{sent['id']} {sent['state']}")
     if sent["told"]:
         tell(sent["told"])
