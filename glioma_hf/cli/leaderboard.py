@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from glioma_hf.cli.console import quiet_libraries, say, tell
+from glioma_hf.cli.tables import named
 from glioma_hf.errors import InputError
 
 leaderboard_app = typer.Typer(no_args_is_help=True, help="The leaderboard: browse, compare, take part.")
@@ -26,13 +27,21 @@ def serve(
     folder: Folder = _FOLDER,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 7861,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Submissions scored at once here; 0: elsewhere.")] = 1,
+    data: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a prepared data set on which models are run, such as t98g.")
+    ] = None,
+    rows: Annotated[list[Path] | None, typer.Option(help="Folder of benchmark whose rows are imported.")] = None,
 ) -> None:
-    """The page on localhost; a new one begins with the paper's figures and an example."""
+    """The page on localhost; a new one has the paper's figures, and runs the package's models on synthetic cells."""
     quiet_libraries()
+    places = {name: Path(place).absolute() for name, place in named(data, "data").items()}
+    for place in (*places.values(), *(rows or ())):
+        if not place.is_dir():
+            raise InputError(f"{place}: no such folder")
     from glioma_hf.resources import load_script
 
     say(f"http://127.0.0.1:{port}")
-    load_script("spaces/leaderboard/app.py").launch(folder, port, workers=workers)
+    load_script("spaces/leaderboard/app.py").launch(folder, port, workers=workers, data=places, rows=rows or ())
 
 
 @leaderboard_app.command()

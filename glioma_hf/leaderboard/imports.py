@@ -27,6 +27,7 @@ from glioma_hf.leaderboard.submissions import ModelFacts, find_model
 from glioma_hf.leaderboard.tables import (
     CellImage,
     Developer,
+    Model,
     Performance,
     Prediction,
     Scoring,
@@ -60,13 +61,19 @@ class AboutModels(RootModel[dict[str, About]]):
 
 @dataclass(frozen=True)
 class _Found:
-    """A row with its file, the model that it is of, and the task; `payload` is of its predictions in the record."""
+    """A row with its file, the model that it is of, and the task.
+
+    Attributes:
+        payload: its predictions in the record.
+        is_there: whether it was imported before.
+    """
 
     path: Path
     row: ResultRow
     model: str
     task: Task
     payload: str | None = None
+    is_there: bool = False
 
 
 def read_about(path: str | Path) -> dict[str, About]:
@@ -81,7 +88,7 @@ def read_about(path: str | Path) -> dict[str, About]:
 def import_rows(
     board: Board, place: str | Path, developer: str, about: Mapping[str, About] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Put rows on a board, published, in the place of what the same models had there.
+    """Put rows on a board, published, in the place of what the same models had there; the same rows are left.
 
     Args:
         place: a folder that `benchmark` wrote, or a file of one row.
@@ -96,7 +103,8 @@ def import_rows(
     if unknown := set(about) - {row.model for _, row in rows}:
         raise InputError(f"{place}: no row is of a model {sorted(unknown)[0]!r}; name those that there are")
     with board.database.reading() as session:
-        found = [_placed(session, path, row, rows) for path, row in rows]
+        placed = [_placed(session, path, row, rows) for path, row in rows]
+        found = [replace(item, is_there=_is_there(session, developer, item)) for item in placed]
         images = {item.task.id: _names(session, item.task) for item in found}
     for item in found:
         _check_images(item, images[item.task.id])
@@ -160,7 +168,12 @@ def _with_predictions(board: Board, place: Path, found: list[_Found], kept: list
     payloads: dict[tuple[Path, str], str] = {}
     for item in found:
         file = None if item.row.predictions is None or place.is_file() else place / item.row.predictions
-        if file is None or item.task.data_set.place is None or not file.resolve().is_relative_to(place.resolve()):
+        if (
+            item.is_there
+            or file is None
+            or item.task.data_set.place is None
+            or not file.resolve().is_relative_to(place.resolve())
+        ):
             yield item
             continue
         if not file.is_file():
@@ -190,36 +203,52 @@ def _scored_again(item: _Found, found: InstanceSet, references: InstanceSet) -> 
     raise InputError(f"{item.path}: its predictions have other counts here; see that the data set is the row's")
 
 
-def _put(session: Session, developer: str, item: _Found, about: About) -> set[str]:
-    """A row's scores in the place of earlier ones; predictions of the record that nothing needs any more."""
-    facts = ModelFacts(item.model, **{**about.model_dump(), "learning_method": about.learning_method or _learned(item)})
-    model = find_model(session, developer, facts)
-    model.published, model.num_params = True, item.row.parameters or model.num_params
-    key = {"model_id": model.id, "task_id": item.task.id}
+def put_row(session: Session, model: Model, task: Task, row: ResultRow, payload: str | None) -> set[str]:
+    """A row's scores, and predictions of the record, in the place of a model's earlier ones for a task and mode.
+
+    Returns predictions of the record that nothing needs any more. Raises `InputError` where the model was submitted.
+    """
+    key = {"model_id": model.id, "task_id": task.id}
     stands = select(Submission.id).filter_by(**key).where(Submission.state.in_(STANDING))
     if session.scalars(stands).first() is not None:
-        raise InputError(f"{item.path}: {item.model} was submitted for {item.task.name}; give another developer's name")
-    left = set()
+        raise InputError(f"{model.name} was submitted for {task.name}; give another developer's name")
     for table in (Performance, Scoring):
-        for old in session.scalars(select(table).filter_by(**key, mode=item.row.mode)):
+        for old in session.scalars(select(table).filter_by(**key, mode=row.mode)):
             session.delete(old)
+    left, known = set(), set()
     for before in session.scalars(select(Prediction).filter_by(**key)):
-        if before.prediction_url != item.payload:
+        if before.prediction_url == payload:
+            known.add(before.cell_image_id)
+        else:
             left.add(before.prediction_url)
             session.delete(before)
     session.flush()
-    low, high = ap_intervals(item.row.counts())[0]
-    row = item.row.model_dump(mode="json")
-    session.add(Scoring(**key, mode=item.row.mode, submission_id=None, low=low, high=high, row=row))
-    for name, value in scores_of(item.row).items():
-        session.add(Performance(**key, mode=item.row.mode, metric_name=name, score=value))
-    if item.payload is not None:
-        known = set(session.scalars(select(Prediction.cell_image_id).filter_by(**key)))
-        for image in session.scalars(select(CellImage.id).join(TaskImage).where(TaskImage.task_id == item.task.id)):
+    low, high = ap_intervals(row.counts())[0]
+    held = {"submission_id": None, "low": low, "high": high, "row": row.model_dump(mode="json")}
+    session.add(Scoring(**key, mode=row.mode, **held))
+    for name, value in scores_of(row).items():
+        session.add(Performance(**key, mode=row.mode, metric_name=name, score=value))
+    if payload is not None:
+        for image in session.scalars(select(CellImage.id).join(TaskImage).where(TaskImage.task_id == task.id)):
             if image not in known:
-                session.add(Prediction(**key, cell_image_id=image, prediction_url=item.payload))
+                session.add(Prediction(**key, cell_image_id=image, prediction_url=payload))
+    model.published, model.num_params = True, row.parameters or model.num_params
     session.flush()
     return left
+
+
+def _put(session: Session, developer: str, item: _Found, about: About) -> set[str]:
+    facts = ModelFacts(item.model, **{**about.model_dump(), "learning_method": about.learning_method or _learned(item)})
+    model = find_model(session, developer, facts)
+    return set() if item.is_there else put_row(session, model, item.task, item.row, item.payload)
+
+
+def _is_there(session: Session, developer: str, item: _Found) -> bool:
+    """Whether the developer's model has this very row; scores that were added here don't count."""
+    chosen = select(Scoring).join(Model, Scoring.model_id == Model.id).join(Developer)
+    chosen = chosen.where(Developer.name == developer, Model.name == item.model, Scoring.mode == item.row.mode)
+    there = session.scalars(chosen.where(Scoring.task_id == item.task.id)).first()
+    return there is not None and {**there.row, "scores": {}} == {**item.row.model_dump(mode="json"), "scores": {}}
 
 
 def _learned(item: _Found) -> str:

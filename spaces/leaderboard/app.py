@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # the pages beside this file, however it is started
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the pages beside this file, ho
 import uvicorn
 from site_pages import make_site
 
+from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.board import Board
 from glioma_hf.leaderboard.catalogue import begin
 from glioma_hf.leaderboard.examples import seed
@@ -21,14 +23,24 @@ from glioma_hf.leaderboard.scoring import Worker
 LOG = logging.getLogger("glioma_hf.leaderboard")
 
 
-def launch(folder: str | Path, port: int, host: str = "127.0.0.1", workers: int = 1) -> None:
+def launch(
+    folder: str | Path,
+    port: int,
+    host: str = "127.0.0.1",
+    workers: int = 1,
+    data: Mapping[str, Path] | None = None,
+    rows: Iterable[Path] = (),
+) -> None:
     """Serve the leaderboard of a folder, with `workers` that score in this process; 0: others do.
 
-    One that is new begins with the paper's figures and an example.
+    One that is new begins with the paper's figures and fills itself with examples; see `examples.seed` for `data` and
+    `rows`.
     """
     board = Board.open(folder)
     begin(board)
-    threading.Thread(target=_seed, args=(board, Path(folder)), name="leaderboard-example", daemon=True).start()
+    threading.Thread(
+        target=_seed, args=(board, Path(folder), data, rows), name="leaderboard-example", daemon=True
+    ).start()
     worker = Worker(board, workers) if workers else None
     if worker is not None:
         worker.start()
@@ -40,10 +52,12 @@ def launch(folder: str | Path, port: int, host: str = "127.0.0.1", workers: int 
         board.close()
 
 
-def _seed(board: Board, folder: Path) -> None:
-    """The example, which takes half a minute: the page is there meanwhile."""
+def _seed(board: Board, folder: Path, data: Mapping[str, Path] | None, rows: Iterable[Path]) -> None:
+    """The examples, which take up to a minute: the page is there meanwhile."""
     try:
-        seed(board, folder)
+        seed(board, folder, data, rows)
+    except InputError as error:
+        LOG.error("the leaderboard's examples couldn't be made: %s", error)
     except Exception:
         LOG.exception("the leaderboard's example couldn't be made")
 

@@ -84,6 +84,11 @@ def test_imported_again_they_take_the_place_of_what_was_there(board, table):
     import_rows(board, table, "Cara")
     with board.database.reading() as session:
         (before,) = set(session.scalars(select(Prediction.prediction_url)))
+    entries = len(list(board.database.record.entries()))
+    import_rows(board, table, "Cara")
+    assert len(list(board.database.record.entries())) == entries, "they are the same"
+    for name in ("flattened_Two.json", "overlapping_Two.json"):
+        changed(table, name, seconds_per_image=0.25)
     import_rows(board, table, "Cara")
     with board.database.reading() as session:
         (after,) = set(session.scalars(select(Prediction.prediction_url)))
