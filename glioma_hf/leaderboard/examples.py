@@ -105,10 +105,10 @@ def seed(
             prepare(work / "dataset.zip", own)
     places = {SYNTHETIC: own, **{name: place.absolute() for name, place in (data or {}).items()}}
     here = [name for name, place in places.items() if _add(board, name, place)]
-    for place in rows:
-        import_rows(board, place, "benchmark")
     spoilt = [(objects, name) for objects in ("cells", "soma") for name in SPOILT] if SYNTHETIC in here else []
     done = sum([_add_example(board, own, objects, name) for objects, name in spoilt])
+    for place in rows:
+        import_rows(board, place, "benchmark")
     todo = [(name, data_set) for data_set in here for name in models]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return done + sum(pool.map(lambda item: _run(board, item[1], item[0], models[item[0]]), todo))

@@ -17,12 +17,14 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="the extra leaderboard isn't installed")
 
 from glioma_hf.leaderboard import bounded, jobs
+from glioma_hf.leaderboard.accounts import Doors
 from glioma_hf.leaderboard.board import Board
 from glioma_hf.leaderboard.catalogue import add_data_set, begin
 from glioma_hf.leaderboard.database import Database
 from glioma_hf.leaderboard.queue import Queue
 from glioma_hf.leaderboard.record import FolderRecord
 from glioma_hf.leaderboard.tables import Developer
+from glioma_hf.resources import bundled
 from tests.leaderboard.made import command, own_results
 from tests.postgres import VARIABLE
 
@@ -87,6 +89,18 @@ def board(database, tmp_path, folder) -> Iterator[Board]:
     add_data_set(opened, folder, "synthetic", title="Synthetic cells", cell_type="synthetic", objects=["cells", "soma"])
     yield opened
     opened.queue.close()
+
+
+@pytest.fixture
+def site(board, monkeypatch):
+    """A function that gives a browser of its own, without JavaScript."""
+    from fastapi.testclient import TestClient
+
+    monkeypatch.syspath_prepend(str(bundled("spaces/leaderboard")))
+    import site_pages
+
+    app = site_pages.make_site(board, Doors(board, tries=3))
+    return lambda: TestClient(app, raise_server_exceptions=False)
 
 
 def _developer(board: Board, name: str) -> str:
