@@ -94,7 +94,7 @@ def _seen(request: Request, session: Session, model: str) -> Model:
 
 def _file(request: Request, payload: str, name: str) -> Response:
     path = request.app.state.site.board.database.record.get(payload)
-    plain = "".join(c if c.isalnum() or c in " .-_" else "_" for c in name)
+    plain = "".join(c if (c.isascii() and c.isalnum()) or c in ".-_" else "_" for c in name)
     return FileResponse(path, filename=plain, media_type="application/octet-stream")
 
 

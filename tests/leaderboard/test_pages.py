@@ -64,7 +64,7 @@ def test_a_models_page_shows_where_it_fails_and_gives_its_files(site, board, ann
     file = re.search(r'href="(/models/[^"]+\.parquet)"', page)[1]
     answer = visitor.get(file)
     assert answer.content == board.database.record.get(scored.payload).read_bytes()
-    assert answer.headers["content-disposition"] == 'attachment; filename="Mine predictions.parquet"'
+    assert answer.headers["content-disposition"] == 'attachment; filename="Mine_predictions.parquet"'
     publish(board, ann, scored.model_id, published=False)
     for address in (file, f"/models/{scored.model_id}", *shown):
         assert visitor.get(address).status_code == 404, address
