@@ -31,6 +31,7 @@ def serve(
         list[str] | None, typer.Option(help="NAME=FOLDER of a prepared data set on which models are run, such as t98g.")
     ] = None,
     rows: Annotated[list[Path] | None, typer.Option(help="Folder of benchmark whose rows are imported.")] = None,
+    examples: Annotated[bool, typer.Option(help="Whether it fills itself with these and with synthetic cells.")] = True,
 ) -> None:
     """The page on localhost; a new one has the paper's figures, and runs the package's models on synthetic cells."""
     quiet_libraries()
@@ -41,7 +42,9 @@ def serve(
     from glioma_hf.resources import load_script
 
     say(f"http://127.0.0.1:{port}")
-    load_script("spaces/leaderboard/app.py").launch(folder, port, workers=workers, data=places, rows=rows or ())
+    load_script("spaces/leaderboard/app.py").launch(
+        folder, port, workers=workers, data=places, rows=rows or (), examples=examples
+    )
 
 
 @leaderboard_app.command()

@@ -30,17 +30,18 @@ def launch(
     workers: int = 1,
     data: Mapping[str, Path] | None = None,
     rows: Iterable[Path] = (),
+    examples: bool = True,
 ) -> None:
     """Serve the leaderboard of a folder, with `workers` that score in this process; 0: others do.
 
-    One that is new begins with the paper's figures and fills itself with examples; see `examples.seed` for `data` and
-    `rows`.
+    One that is new begins with the paper's figures, and with `examples` fills itself; see `examples.seed` for `data`
+    and `rows`.
     """
     board = Board.open(folder)
     begin(board)
-    threading.Thread(
-        target=_seed, args=(board, Path(folder), data, rows), name="leaderboard-example", daemon=True
-    ).start()
+    if examples:
+        given = (board, Path(folder), data, rows)
+        threading.Thread(target=_seed, args=given, name="leaderboard-example", daemon=True).start()
     worker = Worker(board, workers) if workers else None
     if worker is not None:
         worker.start()
@@ -68,4 +69,5 @@ if __name__ == "__main__":
         int(os.environ.get("PORT", "7860")),
         "0.0.0.0",
         int(os.environ.get("LEADERBOARD_WORKERS", "1")),
+        examples=os.environ.get("LEADERBOARD_EXAMPLES", "1") != "0",
     )
