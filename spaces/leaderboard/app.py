@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # the pages beside this file, however it is started
 
@@ -21,6 +22,8 @@ from glioma_hf.leaderboard.examples import seed
 from glioma_hf.leaderboard.scoring import Worker
 
 LOG = logging.getLogger("glioma_hf.leaderboard")
+# Connections outlive the pauses of those who read: one that is closed just when it is used again is an error there.
+SERVED: dict[str, Any] = {"log_level": "warning", "server_header": False, "timeout_keep_alive": 75}
 
 
 def launch(
@@ -46,7 +49,7 @@ def launch(
     if worker is not None:
         worker.start()
     try:
-        uvicorn.run(make_site(board, gradio=True), host=host, port=port, log_level="warning", server_header=False)
+        uvicorn.run(make_site(board, gradio=True), host=host, port=port, **SERVED)
     finally:
         if worker is not None:
             worker.stop()
