@@ -233,7 +233,7 @@ class Prediction(Recorded):
 
     __tablename__ = "prediction"
     model_id: Mapped[str] = mapped_column(ForeignKey("model.id"), primary_key=True)
-    task_id: Mapped[str] = mapped_column(ForeignKey("task.id"), primary_key=True)
+    task_id: Mapped[str] = mapped_column(ForeignKey("task.id"), primary_key=True, index=True)
     cell_image_id: Mapped[str] = mapped_column(ForeignKey("cell_image.id"), primary_key=True)
     prediction_url: Mapped[str] = mapped_column(String(400))
 

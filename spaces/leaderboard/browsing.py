@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import exists, func, select
+from sqlalchemy import func, select
 
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.metrics import COLUMNS
 from glioma_hf.leaderboard.pictures import picture
-from glioma_hf.leaderboard.standings import TRAINED, Asked, standings, to_csv
+from glioma_hf.leaderboard.standings import TRAINED, Asked, standings, tasks_with, to_csv
 from glioma_hf.leaderboard.tables import CellImage, DataSet, Model, Performance, Task, TaskImage
 from glioma_hf.leaderboard.words import MODES
 
@@ -55,8 +55,7 @@ def leaderboard(
     asked = asked_of(request, task, mode, sort, trained, licence, most, page)
     with site.board.database.reading() as session:
         table = standings(session, asked)
-        scored = select(Task).where(exists().where(Performance.task_id == Task.id)).order_by(Task.name)
-        tasks = session.scalars(scored).unique().all()
+        tasks = session.scalars(tasks_with(Performance)).unique().all()
         given = {"mode": mode, "sort": sort, "trained": trained, "licence": licence, "most": most}
         address = {"task": table.task.id if table.task else "", **{k: v for k, v in given.items() if v}}
         facts = {"table": table, "tasks": tasks, "modes": MODES, "trained": TRAINED, "columns": COLUMNS}

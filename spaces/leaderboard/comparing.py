@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from glioma_hf.benchmark.results import ImageCounts
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.pictures import compared, missed_cell
+from glioma_hf.leaderboard.standings import tasks_with
 from glioma_hf.leaderboard.tables import CellImage, Model, Performance, Prediction, Scoring, Task, TaskImage
 from glioma_hf.leaderboard.words import MODES
 from glioma_hf.metrics.matching import Counts
@@ -19,7 +20,6 @@ from glioma_hf.metrics.matching import Counts
 router = APIRouter(include_in_schema=False)
 MOST = 6  # models beside one another
 MOST_ROWS = 24  # images of a task's page
-TASKS = select(Task).where(exists().where(Prediction.task_id == Task.id)).order_by(Task.name)
 Models = Annotated[list[str] | None, Query(max_length=MOST)]
 
 
@@ -29,7 +29,7 @@ def compare(request: Request, task: str = "", image: str = "", model: Models = N
     site = request.app.state.site
     visitor = site.visitor(request)
     with site.board.database.reading() as session:
-        tasks = session.scalars(TASKS).unique().all()
+        tasks = session.scalars(tasks_with(Prediction)).unique().all()
         chosen = next((t for t in tasks if t.id == task), None) or next(iter(tasks), None)
         if chosen is None:
             return site.page(request, "compare", tasks=[], task=None)
