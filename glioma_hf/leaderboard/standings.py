@@ -129,9 +129,13 @@ def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
 def tasks_with(table: type[Performance] | type[Prediction]) -> Select[Task]:
     """Tasks that have rows in a table, by name.
 
-    One row is looked up for each of the few tasks: PostgreSQL makes a walk through the whole table of an EXISTS.
+    One row is looked up for each of the few tasks, in the order of an index: without one, or by EXISTS, PostgreSQL may
+    walk through the whole table.
     """
-    first = select(table.model_id).where(table.task_id == Task.id).limit(1).scalar_subquery()
+    order = (
+        (Performance.mode, Performance.metric_name, Performance.score) if table is Performance else (table.model_id,)
+    )
+    first = select(table.model_id).where(table.task_id == Task.id).order_by(*order).limit(1).scalar_subquery()
     return select(Task).where(first.is_not(None)).order_by(Task.name)
 
 

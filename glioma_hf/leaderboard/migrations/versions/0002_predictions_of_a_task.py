@@ -10,9 +10,9 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """To this version."""
-    op.create_index(op.f("ix_prediction_task_id"), "prediction", ["task_id"])
+    op.create_index("ix_prediction_task", "prediction", ["task_id", "model_id"])
 
 
 def downgrade() -> None:
     """To the one before."""
-    op.drop_index(op.f("ix_prediction_task_id"), "prediction")
+    op.drop_index("ix_prediction_task", "prediction")
