@@ -139,7 +139,7 @@ def served(folder, tmp_path_factory) -> Iterator[tuple[str, Path]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = "import sys; from glioma_hf.cli import main; main()"
-    given = ["leaderboard", "serve", "--folder", str(home), "--port", str(port)]
+    given = ["leaderboard", "serve", "--folder", str(home), "--port", str(port), "--no-examples"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     server = subprocess.Popen([sys.executable, "-c", code, *given], env=environment, stderr=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}"
