@@ -59,17 +59,19 @@ def is_repo(name: str) -> bool:
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not set(name.split("/")) & {".", ".."}
 
 
-def fetch(repo: str, names: list[str]) -> Path | None:
+def fetch(repo: str, names: list[str], most: int | None = None) -> Path | None:
     """A folder with those of the files that a model repository has; None where it hasn't the first of them.
 
     Files that were fetched before are taken from the cache, also without a network. Raises `InputError` where the Hub
-    refuses.
+    refuses, and for a file of more than `most` bytes, which isn't fetched.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     folder = None
     for name in names:
+        if most is not None and (size := _size(repo, name)) > most:
+            raise InputError(f"{repo}: {name} holds {size} bytes, more than the {most} that are taken")
         try:
             folder = Path(hf_hub_download(repo, name)).parent
         except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
@@ -81,6 +83,17 @@ def fetch(repo: str, names: list[str]) -> Path | None:
         except (HfHubHTTPError, OSError) as error:
             raise _not_fetched(repo, name, error) from None
     return folder
+
+
+def _size(repo: str, name: str) -> int:
+    """The bytes of a file; 0 where the Hub doesn't say, and then doesn't give it either."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return get_hf_file_metadata(hf_hub_url(repo, name)).size or 0
+    except (HfHubHTTPError, HFValidationError, OSError):
+        return 0
 
 
 def _not_fetched(repo: str, name: str, error: Exception) -> InputError:

@@ -36,6 +36,14 @@ def one_writer(lock: Path, output: str | Path) -> Iterator[None]:
         os.close(held)
 
 
+def is_abandoned(lock: Path) -> bool:
+    """Whether a lock lies there that no process holds: of one that was killed."""
+    if not lock.is_file() or (held := _take(lock)) is None:
+        return False
+    os.close(held)
+    return True
+
+
 def _take(lock: Path) -> int | None:
     """A descriptor of the locked file, None where another has it."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -65,6 +65,8 @@ class ResultRow(BaseModel):
         versions: of glioma_hf and Python, and of the libraries that matter.
         date: of the scoring.
         job: what the row is made from, by content: a row of the same job needn't be made again.
+        predictions: the file of COCO results that was scored, in the folder of the row's table; None where it lies
+            elsewhere.
         failed: why there are no scores, in a sentence; None where there are.
         scores: `OverlapScores.to_dict()`.
         images: counts of each image.
@@ -93,6 +95,7 @@ class ResultRow(BaseModel):
     versions: dict[str, str] = Field(default_factory=_versions)
     date: datetime.date = Field(default_factory=_today)
     job: str | None = None
+    predictions: str | None = None
     failed: str | None = None
     scores: dict[str, int | float]
     images: list[ImageCounts]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from glioma_hf.cli.console import quiet_libraries, say, tell
+from glioma_hf.cli.tables import named
 from glioma_hf.errors import InputError
 
 leaderboard_app = typer.Typer(no_args_is_help=True, help="The leaderboard: browse, compare, take part.")
@@ -26,13 +27,24 @@ def serve(
     folder: Folder = _FOLDER,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 7861,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Submissions scored at once here; 0: elsewhere.")] = 1,
+    data: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a prepared data set on which models are run, such as t98g.")
+    ] = None,
+    rows: Annotated[list[Path] | None, typer.Option(help="Folder of benchmark whose rows are imported.")] = None,
+    examples: Annotated[bool, typer.Option(help="Whether it fills itself with these and with synthetic cells.")] = True,
 ) -> None:
-    """The page on localhost; a new one begins with the paper's figures and an example."""
+    """The page on localhost; a new one has the paper's figures, and runs the package's models on synthetic cells."""
     quiet_libraries()
+    places = {name: Path(place).absolute() for name, place in named(data, "data").items()}
+    for place in (*places.values(), *(rows or ())):
+        if not place.is_dir():
+            raise InputError(f"{place}: no such folder")
     from glioma_hf.resources import load_script
 
     say(f"http://127.0.0.1:{port}")
-    load_script("spaces/leaderboard/app.py").launch(folder, port, workers=workers)
+    load_script("spaces/leaderboard/app.py").launch(
+        folder, port, workers=workers, data=places, rows=rows or (), examples=examples
+    )
 
 
 @leaderboard_app.command()
@@ -83,6 +95,28 @@ def add(
     board.close()
 
 
+@leaderboard_app.command("import")
+def import_(
+    place: Annotated[Path, typer.Argument(help="Folder that benchmark wrote, or a file of one row.")],
+    name: Annotated[str, typer.Option(help="Of the developer whose models they are; made where nobody is called so.")],
+    folder: Folder = _FOLDER,
+    about: Annotated[
+        Path | None, typer.Option(help="YAML: by model its licence, zero_shot, backbone, card and the like.")
+    ] = None,
+) -> None:
+    """Put rows of benchmark on the leaderboard, published; once more, in the place of what was there."""
+    from glioma_hf.leaderboard.board import Board
+    from glioma_hf.leaderboard.imports import import_rows, read_about
+
+    known, board = read_about(about) if about else None, Board.open(folder)
+    made, left_out = import_rows(board, place, name, known)
+    for row in made:
+        tell(row)
+    for row in left_out:
+        say(f"left out, as it has no scores: {row}")
+    board.close()
+
+
 @leaderboard_app.command()
 def account(
     name: Annotated[str, typer.Argument(help="Of the developer.")],
@@ -118,7 +152,10 @@ def rebuild(
 
 @leaderboard_app.command()
 def submit(
-    file: Annotated[Path, typer.Argument(help="COCO results, or a zip of label maps or of a saved model.")],
+    file: Annotated[
+        str,
+        typer.Argument(help="COCO results, a zip of label maps or of a saved model; or a model's name, as on the Hub."),
+    ],
     task: Annotated[str, typer.Option(help="Its name, as the page Tasks has it.")],
     model: Annotated[str, typer.Option(help="What the model is called.")],
     name: Annotated[str, typer.Option(help="Yours.")],
@@ -129,7 +166,8 @@ def submit(
     """Send predictions or a model to a leaderboard; the password is asked for (or GLIOMA_HF_PASSWORD)."""
     from glioma_hf.leaderboard.client import send
 
-    sent = send(url, name, _password(), file, task, model, kind, wait)
+    by_name = file if kind == "model" and not Path(file).exists() else ""
+    sent = send(url, name, _password(), None if by_name else file, task, model, kind, wait, by_name)
     tell(f"{sent['id']} {sent['state']}")
     if sent["told"]:
         tell(sent["told"])

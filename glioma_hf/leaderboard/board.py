@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +19,10 @@ from glioma_hf.leaderboard.database import Database
 from glioma_hf.leaderboard.queue import Queue
 from glioma_hf.leaderboard.record import open_record
 from glioma_hf.leaderboard.tables import DataSet
+from glioma_hf.locks import is_abandoned, one_writer
+
+PREFIX, LOCK = "glioma-hf-board-", ".lock"  # of folders for pieces of work, and what says that somebody is at work
+SETTLES = 5.0  # seconds in which a new folder may not have its lock yet
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Board:
         record: str | None = None,
         limits: Limits | None = None,
     ) -> Board:
-        """The leaderboard of a folder, made if need be.
+        """The leaderboard of a folder, made if need be; what killed processes left behind is cleared away.
 
         Args:
             folder: holds `board.sqlite`, `queue.sqlite` and `record/`, unless the next two say other places.
@@ -65,6 +72,7 @@ class Board:
 
         Raises `InputError` where it can't be opened.
         """
+        clear_abandoned()
         folder = Path(folder).absolute()
         where = database or os.environ.get("DATABASE_URL") or str(folder / "board.sqlite")
         kept = open_record(record or os.environ.get("LEADERBOARD_RECORD") or folder / "record")
@@ -79,8 +87,23 @@ class Board:
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
         """A folder for one piece of work, gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="glioma-hf-board-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            with one_writer(folder / LOCK, folder):
+                yield folder
+
+
+def clear_abandoned() -> list[Path]:
+    """Delete the folders that killed processes of this user left, and name them."""
+    cleared = []
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            known = folder.lstat()
+            own = not hasattr(os, "getuid") or known.st_uid == os.getuid()
+            if own and known.st_mtime < time.time() - SETTLES and is_abandoned(folder / LOCK):
+                shutil.rmtree(folder)
+                cleared.append(folder)
+    return cleared
 
 
 def folder_of(data_set: DataSet) -> Path:

@@ -23,7 +23,10 @@ from glioma_hf.errors import InputError
 
 TICK = 0.05  # seconds from one look at the process to the next
 JOB, ANSWER = "job.json", "answer.json"
-_SECRETS = {"DATABASE_URL", "OAUTH_CLIENT_SECRET", "GLIOMA_HF_PASSWORD"}  # of the environment, which no work needs
+FETCH = "fetch"  # the work that brings something from elsewhere
+# Of the environment, which no work needs; what is fetched from the Hub is what a stranger may have.
+_SECRETS = {"DATABASE_URL", "OAUTH_CLIENT_SECRET", "GLIOMA_HF_PASSWORD", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
+_AS_STRANGER = {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
 _PLACES = re.compile(r"(?<![\w.~-])/\S*/")  # folders of the server, in sentences
 
 
@@ -63,7 +66,7 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(folder),
+            env=_environment(work, folder),
             start_new_session=True,
         )
         try:
@@ -81,8 +84,10 @@ def run(
     return told["value"]
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+def _environment(work: str, folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS} | _AS_STRANGER
+    if work == FETCH:  # neither from the server's own cache nor into it
+        kept["HF_HUB_CACHE"] = str(folder / "hub")
     return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(folder)}
 
 

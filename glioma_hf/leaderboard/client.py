@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ def send(
     url: str,
     name: str,
     password: str,
-    file: str | Path,
+    file: str | Path | None,
     task: str,
     model: str,
     kind: str = "results",
     wait: bool = False,
+    by_name: str = "",
 ) -> dict[str, Any]:
     """Send a file; what became of it: `id`, `state`, `told` and more.
 
@@ -29,16 +31,17 @@ def send(
         name, password: of the account there.
         file, task, kind: see `submissions.submit`.
         model: what it is called.
+        by_name: a model's name in place of a file.
         wait: until it is scored, or failed.
 
     Raises `InputError` where the leaderboard refuses or isn't reached.
     """
     try:
-        with httpx.Client(base_url=url, timeout=600) as client, Path(file).open("rb") as opened:
+        with httpx.Client(base_url=url, timeout=600) as client, contextlib.ExitStack() as held:
             word = _answer(client.post("/api/log-in", json={"name": name, "password": password}))["word"]
             client.headers["authorization"] = f"Bearer {word}"
-            fields = {"task": task, "model": model, "kind": kind}
-            files = {"file": (Path(file).name, opened)}
+            fields = {"task": task, "model": model, "kind": kind, "by_name": by_name}
+            files = None if file is None else {"file": (Path(file).name, held.enter_context(Path(file).open("rb")))}
             sent: dict[str, Any] = _answer(client.post("/api/submissions", data=fields, files=files))
             while wait and sent["state"] in (RECEIVED, SCORING):
                 time.sleep(1)

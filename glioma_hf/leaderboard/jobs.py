@@ -1,15 +1,16 @@
-"""What is done with a submission in a process of its own: checking it, and scoring it (`bounded.run`)."""
+"""What is done with a submission in a process of its own: fetching, checking and scoring it (`bounded.run`)."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glioma_hf import hub
 from glioma_hf.benchmark.results import ResultRow
@@ -18,16 +19,21 @@ from glioma_hf.benchmark.scoring_files import InstanceSet, read_label_maps, read
 from glioma_hf.data.prepared import read_prepared
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
-from glioma_hf.leaderboard.bounded import ANSWER, JOB
+from glioma_hf.jsonfile import read_json
+from glioma_hf.leaderboard.bounded import ANSWER, FETCH, JOB
 from glioma_hf.leaderboard.metrics import EXTRAS
 from glioma_hf.leaderboard.predictions import read_predictions_file, write_predictions
 from glioma_hf.leaderboard.words import LABEL_MAPS, MODEL, MODES
 from glioma_hf.metrics.intervals import ap_intervals
 from glioma_hf.metrics.scoring_options import ScoringOptions
 
+if TYPE_CHECKING:
+    from glioma_hf.models.saved import ModelFolder
+
 MAX_OBJECTS = 200_000  # of all images of a submission
+BEHIND = 5  # of a scoring's niceness: pages and checks, for which people wait, come first
 MAX_MAPS = 20_000  # files of a zip of label maps
-PREDICTIONS, PACKED, ROWS = "predictions.parquet", "model.zip", "rows.json"
+PREDICTIONS, PACKED, NAMED, ROWS = "predictions.parquet", "model.zip", "model.json", "rows.json"
 
 
 def check(kind: str, file: str, data: str, split: str, objects: str) -> dict[str, Any]:
@@ -36,8 +42,8 @@ def check(kind: str, file: str, data: str, split: str, objects: str) -> dict[str
     Returns what should be known of it. Raises `InputError`.
     """
     if kind == MODEL:
-        _check_model(Path(file))
-        return {"notes": []}
+        _unpack_model(Path(file), file).pack(PACKED)
+        return {"notes": [], "kept": PACKED, "called": file}
     references = read_references(data, split)
     if kind == LABEL_MAPS:
         folder = _unpacked(Path(file))
@@ -51,7 +57,29 @@ def check(kind: str, file: str, data: str, split: str, objects: str) -> dict[str
     if not any(map(len, predictions.of_task(objects).values())):
         raise InputError(f"{file}: no object of the task {objects!r} in the images of {split}; see that it is for it")
     write_predictions(PREDICTIONS, predictions)
-    return {"notes": notes}
+    return {"notes": notes, "kept": PREDICTIONS, "called": file}
+
+
+def fetch(name: str) -> dict[str, Any]:
+    """A model by its name, one that comes with the package or a saved one on the Hub; what is kept of it is written.
+
+    Of the Hub the files of a saved model are fetched and nothing else. Returns what it is called. Raises `InputError`.
+    """
+    from glioma_hf.models import find_base
+    from glioma_hf.models.saved import MAX_FILE_BYTES, find_saved
+
+    if hub.is_repo(name):
+        saved = find_saved(name, MAX_FILE_BYTES)
+        if saved is None:
+            raise InputError(f"{name}: no model that glioma-hf train saved lies there on the Hub, for all to see")
+        saved.pack(PACKED)
+        _unpack_model(Path(PACKED), name)
+        return {"notes": [], "kept": PACKED, "called": f"{name}@{saved.path.name[:7]}"}
+    family, base = find_base(name)
+    if base not in family.bases or base not in family.not_on_hub:
+        raise InputError(f"{name[:80]!r} is neither a model that comes with glioma_hf nor USER/NAME on the Hub")
+    Path(NAMED).write_text(json.dumps({"model": f"{family.name}:{base}"}), encoding="utf-8")
+    return {"notes": [], "kept": NAMED, "called": f"{family.name}:{base}"}
 
 
 def score(kind: str, payload: str, data: str, split: str, objects: str, model: str) -> dict[str, Any]:
@@ -95,10 +123,10 @@ def _unpacked(file: Path) -> Path:
     return folder
 
 
-def _check_model(file: Path) -> None:
-    """Raise `InputError` unless a zip holds a saved model of a known family, its weights as safetensors.
+def _unpack_model(file: Path, called: str) -> ModelFolder:
+    """The saved model of a zip, known names alone. Raises `InputError` unless it is one, its weights as safetensors.
 
-    The model is packed anew, known names alone. No code of it runs and nothing is unpickled.
+    No code of it runs and nothing is unpickled.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -107,35 +135,44 @@ def _check_model(file: Path) -> None:
 
     folder = Path("model")
     folder.mkdir()
-    saved = ModelFolder.unpack(file, folder, FAMILIES)
+    try:
+        saved = ModelFolder.unpack(file, folder, FAMILIES)
+    except InputError as error:
+        raise InputError(str(error).replace(file.name, called, 1)) from None
     saved.settings()
     info = saved.info()
     if info.base not in saved.family().not_on_hub and (not hub.is_repo(info.base) or Path(info.base).exists()):
-        raise InputError(f"{file.name}: its base {info.base[:80]!r} is none of {saved.family().title}, nor on the Hub")
+        raise InputError(f"{called}: its base {info.base[:80]!r} is none of {saved.family().title}, nor on the Hub")
     for name in (name for name in saved.weights() if name.endswith(".safetensors")):
         try:
             with safe_open(folder / name, framework="numpy") as weights:
                 weights.keys()
         except SafetensorError as error:
             reason = str(error)[:80]
-            raise InputError(f"{file.name}: {name} isn't safetensors ({reason}); save the weights as such") from None
-    saved.pack(PACKED)
+            raise InputError(f"{called}: {name} isn't safetensors ({reason}); save the weights as such") from None
+    return saved
 
 
 def _run_model(
     packed: Path, data: str, split: str, objects: str, references: InstanceSet
 ) -> tuple[InstanceSet, dict[str, Any]]:
-    """What a packed model finds in the images of a split, and the fields of its row."""
+    """What a model, packed or named, finds in the images of a split, and the fields of its row."""
     from glioma_hf.data.splits import load_images
     from glioma_hf.models import FAMILIES, load_segmenter
     from glioma_hf.models.device import device_name
     from glioma_hf.models.saved import ModelFolder
     from glioma_hf.workflows.fingerprint import parameters_of
 
-    folder = Path("model")
-    folder.mkdir(exist_ok=True)
-    saved = ModelFolder.unpack(packed, folder, FAMILIES)
-    segmenter = load_segmenter(folder)
+    typed = False
+    if packed.suffix == Path(NAMED).suffix:
+        segmenter = load_segmenter(read_json(packed)["model"])
+    else:
+        folder = Path("model")
+        folder.mkdir(exist_ok=True)
+        saved = ModelFolder.unpack(packed, folder, FAMILIES)
+        segmenter = load_segmenter(folder)
+        typed = saved.info().task == "all"  # what it finds is of the task that is scored, unless it tells all apart
+    family, base = segmenter.origin.split(":", 1)
     instances: dict[Any, Instances] = {}
     seconds = 0.0
     keys = {name: key for key, name in references.names.items()}
@@ -146,24 +183,24 @@ def _run_model(
         seconds += time.perf_counter() - started
         instances[keys[image.name]] = found
     facts = {
-        "family": saved.info().family,
-        "base": saved.info().base,
+        "family": family,
+        "base": base,
         "seconds_per_image": seconds / max(len(images), 1),
         "parameters": parameters_of(segmenter),
         "device": device_name(),
         "thresholds": segmenter.settings.model_dump(mode="json"),
     }
-    # What it finds is of the task that it is scored for, unless it tells all tasks' objects apart.
-    typed = saved.info().task == "all"
     return InstanceSet(instances, references.names, packed.name, references.kinds, typed), facts
 
 
-WORKS: dict[str, Callable[..., Any]] = {"check": check, "score": score}
+WORKS: dict[str, Callable[..., Any]] = {"check": check, FETCH: fetch, "score": score}
 
 
 def main() -> None:
     """Do the work that is written in this folder, and write the answer."""
     task = json.loads(Path(JOB).read_text(encoding="utf-8"))
+    if task["work"] == "score" and hasattr(os, "nice"):
+        os.nice(BEHIND)
     if hasattr(signal, "SIGALRM"):  # where nobody is left to end it
         signal.alarm(int(task["bounds"]["seconds"]) + 60)
     try:

@@ -19,6 +19,7 @@ from glioma_hf.instances import Instances
 from glioma_hf.leaderboard.board import folder_of
 from glioma_hf.leaderboard.predictions import image_of
 from glioma_hf.leaderboard.tables import DataSet
+from glioma_hf.metrics.error_analysis import ImageOutcomes
 from glioma_hf.metrics.overlap_ap import score_image
 from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.palette import OUTCOME_COLOURS
@@ -26,7 +27,8 @@ from glioma_hf.palette import OUTCOME_COLOURS
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIDE, COMPARED = 640, 1600  # pixels of the longer side, at most
+SIDE, COMPARED, CROPPED = 640, 1600, 320  # pixels of the longer side, at most
+CROP, MARGIN = 48, 24  # pixels around a cell: the least, and what is shown beside it
 REFERENCE = (86, 180, 233)
 
 
@@ -40,32 +42,83 @@ def picture(data_set: DataSet, split: str, file_name: str, outlines: str = "") -
     return _picture(str(folder_of(data_set)), split, file_name, outlines)
 
 
-def compared(data_set: DataSet, split: str, objects: str, file_name: str, predictions: Path) -> bytes:
+def compared(
+    data_set: DataSet, split: str, objects: str, file_name: str, predictions: Path, small: bool = False
+) -> bytes:
     """A JPEG of an image with a model's predictions by what became of them, and the references that it missed.
 
     Where references are hidden, predictions alone, in one colour. Raises `InputError` where one of them isn't there.
     """
-    return _compared(str(folder_of(data_set)), split, objects, file_name, str(predictions), data_set.hidden)
+    place, side = str(folder_of(data_set)), SIDE if small else COMPARED
+    return _compared(place, split, objects, file_name, str(predictions), data_set.hidden, side)
+
+
+def missed_cell(data_set: DataSet, split: str, objects: str, file_name: str, predictions: Path, number: int) -> bytes:
+    """A JPEG of what lies around a reference that a model missed; number 0 is the largest.
+
+    Raises `InputError` where it missed fewer, or references are hidden.
+    """
+    if data_set.hidden:
+        raise InputError("the references of this data set are hidden")
+    return _missed(str(folder_of(data_set)), split, objects, file_name, str(predictions), number)
 
 
 @lru_cache(maxsize=256)
-def _compared(folder: str, split: str, objects: str, file_name: str, predictions: str, hidden: bool) -> bytes:
+def _compared(
+    folder: str, split: str, objects: str, file_name: str, predictions: str, hidden: bool, side: int
+) -> bytes:
+    drawn = _opened(folder, split, file_name)
+    if hidden:
+        _, found = _sides(folder, split, objects, file_name, predictions)
+        draw_outlines(drawn, found, [REFERENCE] * len(found))
+    else:
+        _draw(drawn, _judged(folder, split, objects, file_name, predictions))
+    return _jpeg(drawn, side)
+
+
+@lru_cache(maxsize=256)
+def _missed(folder: str, split: str, objects: str, file_name: str, predictions: str, number: int) -> bytes:
+    outcomes = _judged(folder, split, objects, file_name, predictions)
+    lost = outcomes.false_negatives
+    if not 0 <= number < len(lost):
+        raise InputError("there is no such picture")
+    chosen = lost.select(np.argsort(-lost.areas, kind="stable")[number : number + 1])
+    ((mask, (top, left)),) = chosen.box_masks()
+    drawn = _opened(folder, split, file_name)
+    _draw(drawn, outcomes)
+    half = max(*mask.shape, CROP) // 2 + MARGIN
+    y, x = top + mask.shape[0] // 2, left + mask.shape[1] // 2
+    corner = [
+        min(max(middle - half, 0), max(whole - 2 * half, 0)) for middle, whole in zip((x, y), drawn.size, strict=True)
+    ]
+    crop = drawn.crop((*corner, min(corner[0] + 2 * half, drawn.width), min(corner[1] + 2 * half, drawn.height)))
+    return _jpeg(crop.resize((CROPPED, round(CROPPED * crop.height / crop.width))), CROPPED)
+
+
+@lru_cache(maxsize=64)
+def _judged(folder: str, split: str, objects: str, file_name: str, predictions: str) -> ImageOutcomes:
+    """What became of the objects of both sides."""
+    expected, found = _sides(folder, split, objects, file_name, predictions)
+    outcomes = score_image(found, expected, ScoringOptions(), keep_outcomes=True).outcomes
+    assert outcomes is not None
+    return outcomes
+
+
+def _sides(folder: str, split: str, objects: str, file_name: str, predictions: str) -> tuple[Instances, Instances]:
+    """References and predictions of an image. Raises `InputError` where it isn't in the split."""
     references = _references(folder, split)
     keys = {name: key for key, name in references.names.items()}
     if file_name not in keys:
         raise InputError(f"there is no image {file_name[:80]!r} in {split}")
     expected = references.of_task(objects)[keys[file_name]]
-    found = image_of(predictions, file_name, references.kinds.tasks()[objects]) or Instances.empty(expected.size)
-    drawn = _opened(folder, split, file_name)
-    if hidden:
-        draw_outlines(drawn, found, [REFERENCE] * len(found))
-        return _jpeg(drawn, COMPARED)
-    outcomes = score_image(found, expected, ScoringOptions(), keep_outcomes=True).outcomes
-    assert outcomes is not None
+    found = image_of(predictions, file_name, references.kinds.tasks()[objects])
+    return expected, found or Instances.empty(expected.size)
+
+
+def _draw(drawn: Image, outcomes: ImageOutcomes) -> None:
     lost = outcomes.false_negatives
     draw_outlines(drawn, lost, [OUTCOME_COLOURS["fn"]] * len(lost))
     draw_outlines(drawn, outcomes.predictions, [OUTCOME_COLOURS[kind] for kind in outcomes.kinds])
-    return _jpeg(drawn, COMPARED)
 
 
 @lru_cache(maxsize=256)

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from glioma_hf.benchmark.results import ResultRow
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard import bounded
-from glioma_hf.leaderboard.board import Board, folder_of
+from glioma_hf.leaderboard.board import Board, clear_abandoned, folder_of
 from glioma_hf.leaderboard.jobs import PREDICTIONS, ROWS
 from glioma_hf.leaderboard.metrics import scores_of
 from glioma_hf.leaderboard.tables import (
@@ -84,6 +84,7 @@ class Worker:
             try:
                 self.board.queue.tend()
                 recover(self.board)
+                clear_abandoned()
             except Exception:
                 LOG.exception("looking for what dead workers left failed; trying again")
             if self._stopped.wait(self.board.limits.lease / 2):

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
 from glioma_hf.benchmark.results import ImageCounts
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.metrics import BY_NAME, COLUMNS, Column
-from glioma_hf.leaderboard.tables import Model, Performance, Scoring, Task
+from glioma_hf.leaderboard.tables import Model, Performance, Prediction, Scoring, Task
 from glioma_hf.leaderboard.words import MODES, PAPER
 from glioma_hf.metrics.intervals import paired_interval
 from glioma_hf.metrics.matching import Counts
@@ -109,9 +109,10 @@ def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
         return Standings(asked, None)
     column = BY_NAME[asked.sort]
     chosen = _chosen(asked, task)
-    total = session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
-    order = Performance.score.desc() if column.higher_is_better else Performance.score.asc()
-    page = chosen.add_columns(Performance.score).order_by(Performance.score.is_(None), order, Model.name, Model.id)
+    total = session.scalar(select(func.count()).select_from(chosen.with_only_columns(Model.id).subquery())) or 0
+    score = chosen.selected_columns.score
+    order = score.desc() if column.higher_is_better else score.asc()
+    page = chosen.order_by(score.is_(None), order, Model.name, Model.id)
     if not whole:
         page = page.limit(PAGE).offset(PAGE * (asked.page - 1))
     models = [row[0] for row in session.execute(page).unique()]
@@ -123,6 +124,19 @@ def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
     shown = [c for c in COLUMNS if c.name in best]
     pages = max(1, -(-total // PAGE))
     return Standings(asked, task, shown, rows, total, sorted(licences), pages)
+
+
+def tasks_with(table: type[Performance] | type[Prediction]) -> Select[Task]:
+    """Tasks that have rows in a table, by name.
+
+    One row is looked up for each of the few tasks, in the order of an index: without one, or by EXISTS, PostgreSQL may
+    walk through the whole table.
+    """
+    order = (
+        (Performance.mode, Performance.metric_name, Performance.score) if table is Performance else (table.model_id,)
+    )
+    first = select(table.model_id).where(table.task_id == Task.id).order_by(*order).limit(1).scalar_subquery()
+    return select(Task).where(first.is_not(None)).order_by(Task.name)
 
 
 def find_task(session: Session, task: str) -> Task | None:
@@ -153,13 +167,16 @@ def to_csv(table: Standings) -> str:
 
 
 def _chosen(asked: Asked, task: Task) -> Any:
-    """Models that the viewer may see and the filters leave, with the score that they are sorted by."""
+    """Models that the viewer may see and the filters leave, with the score that they are sorted by, if they have it.
+
+    AP50 is a score that all have. Both are gathered in one walk through the index: a join of scores with scores is
+    planned badly by a database that hasn't counted them yet.
+    """
+    score = func.max(case((Performance.metric_name == asked.sort, Performance.score))).label("score")
+    scored = select(Performance.model_id, score).where(Performance.task_id == task.id, Performance.mode == asked.mode)
+    by_model = scored.where(Performance.metric_name.in_({"ap50", asked.sort})).group_by(Performance.model_id).subquery()
     shown = Model.published if asked.viewer is None else Model.published | (Model.developer_id == asked.viewer)
-    of_task = (Performance.task_id == task.id) & (Performance.mode == asked.mode)
-    any_score = select(Performance.model_id).where(of_task, Performance.metric_name == "ap50")  # which all have
-    chosen = select(Model).where(shown, Model.id.in_(any_score))
-    sorted_by = of_task & (Performance.model_id == Model.id) & (Performance.metric_name == asked.sort)
-    chosen = chosen.outerjoin(Performance, sorted_by)
+    chosen = select(Model, by_model.c.score).join(by_model, by_model.c.model_id == Model.id).where(shown)
     if asked.trained:
         chosen = chosen.where(Model.zero_shot == (asked.trained == "zero_shot"))
     if asked.licence:
@@ -188,17 +205,15 @@ def _best(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {n: max(values) if BY_NAME[n].higher_is_better else min(values) for n, values in found.items()}
 
 
-def _intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[str, float, float]]:
-    """Of each model its submission and the interval of its AP50."""
-    columns = select(Scoring.model_id, Scoring.submission_id, Scoring.low, Scoring.high)
+def _intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[int, float, float]]:
+    """Of each model the version of its scoring and the interval of its AP50."""
+    columns = select(Scoring.model_id, Scoring.version, Scoring.low, Scoring.high)
     found = {}
     for start in range(0, len(models), 500):
         part = columns.where(Scoring.task_id == task, Scoring.mode == mode)
-        for model, submission, low, high in session.execute(
-            part.where(Scoring.model_id.in_(models[start : start + 500]))
-        ):
+        for model, version, low, high in session.execute(part.where(Scoring.model_id.in_(models[start : start + 500]))):
             if low is not None and high is not None:
-                found[model] = (submission or "", low, high)
+                found[model] = (version, low, high)
     return found
 
 
@@ -209,7 +224,7 @@ def _ranked(
     models: Sequence[Model],
     scores: Mapping[str, Mapping[str, float]],
     best: Mapping[str, float],
-    scorings: Mapping[str, tuple[str, float, float]],
+    scorings: Mapping[str, tuple[int, float, float]],
     first: int,
 ) -> list[Standing]:
     ranks: list[int] = []
@@ -240,7 +255,7 @@ def _tie(
     task: Task,
     one: Model,
     other: Model,
-    scorings: Mapping[str, tuple[str, float, float]],
+    scorings: Mapping[str, tuple[int, float, float]],
     scores: Mapping[str, Mapping[str, float]],
 ) -> bool:
     """Whether the data can't tell two models apart by the score that is sorted by."""
@@ -256,12 +271,12 @@ def _tie(
 
 
 class _Kept:
-    """Counts of images by model, task, mode and submission: what was scored once doesn't change."""
+    """Counts of images by model, task, mode and version."""
 
     def __init__(self, most: int = 4000):
         self.most, self._found = most, {}  # type: ignore[var-annotated]
 
-    def of(self, session: Session, key: tuple[str, str, str, str]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    def of(self, session: Session, key: tuple[str, str, str, int]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
         """Per threshold the counts of each block of images."""
         if key not in self._found:
             if len(self._found) >= self.most:

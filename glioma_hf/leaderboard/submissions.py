@@ -17,7 +17,6 @@ from glioma_hf.errors import InputError
 from glioma_hf.files import checksum
 from glioma_hf.leaderboard import bounded
 from glioma_hf.leaderboard.board import Board, folder_of
-from glioma_hf.leaderboard.jobs import PACKED, PREDICTIONS
 from glioma_hf.leaderboard.tables import (
     Developer,
     Lease,
@@ -67,35 +66,42 @@ class ModelFacts:
 
 
 def submit(
-    board: Board, developer: str, task: str, kind: str, file: str | Path, model: ModelFacts, name: str = ""
+    board: Board, developer: str, task: str, kind: str, file: str | Path | None, model: ModelFacts, name: str = ""
 ) -> str:
     """Take a submission, checked as `glioma-hf evaluate` would; once its id is returned it is in the record.
 
     Args:
         developer, task: ids, or the task's name.
         kind: "results" (COCO results, a COCO file), "label_maps" (a zip of them), "model" (a zip of a saved model).
-        file: what is sent, called `name` in all that is said.
+        file: what is sent, called `name` in all that is said; None for a model that is called `name` on the Hub, or
+            that comes with the package.
         model: the developer's own of this name is made or brought up to date.
 
     Raises `InputError` for what can't be scored and where a limit is passed; nothing is kept then.
     """
-    name = _plain_name(name or Path(file).name)
     if kind not in KINDS:
         raise InputError(f"a submission is one of {', '.join(KINDS)}, not {kind[:40]!r}")
-    if not name.lower().endswith(ENDINGS[kind]):
-        raise InputError(f"{name}: {kind.replace('_', ' ')} are sent as {ENDINGS[kind][0]}")
-    if (size := Path(file).stat().st_size) > board.limits.bytes:
-        raise InputError(f"{name}: {size >> 20} MB, more than the {board.limits.bytes >> 20} MB that are taken")
+    if file is None:
+        name = _name_of_model(kind, name)
+    else:
+        name = _plain_name(name or Path(file).name)
+        if not name.lower().endswith(ENDINGS[kind]):
+            raise InputError(f"{name}: {kind.replace('_', ' ')} are sent as {ENDINGS[kind][0]}")
+        if (size := Path(file).stat().st_size) > board.limits.bytes:
+            raise InputError(f"{name}: {size >> 20} MB, more than the {board.limits.bytes >> 20} MB that are taken")
     with board.database.reading() as session:
         scored = _task(session, task)
         _check_room(session, board, developer, scored, model)
         data, facts = folder_of(scored.data_set), {"split": scored.split, "objects": scored.objects}
     submission = new_id()
     with board.work_folder() as folder:
-        shutil.copyfile(file, folder / name)
-        asked = {"kind": kind, "file": name, "data": str(data), **facts}
-        found = bounded.run("check", folder, asked, board.limits.check)
-        kept = folder / (PACKED if kind == MODEL else PREDICTIONS)
+        if file is None:
+            found = bounded.run(bounded.FETCH, folder, {"name": name}, board.limits.check)
+        else:
+            shutil.copyfile(file, folder / name)
+            asked = {"kind": kind, "file": name, "data": str(data), **facts}
+            found = bounded.run("check", folder, asked, board.limits.check)
+        kept = folder / found["kept"]
         payload = f"{'models' if kind == MODEL else 'predictions'}/{submission}{kept.suffix}"
         board.database.record.keep(payload, kept)
         digest = checksum(kept)
@@ -103,7 +109,7 @@ def submit(
         id=submission,
         developer_id=developer,
         kind=kind,
-        file_name=name,
+        file_name=found["called"],
         payload=payload,
         sha256=digest,
         told="; ".join(found["notes"]),
@@ -113,7 +119,7 @@ def submit(
             scored = _task(session, task)
             session.get(Developer, developer, with_for_update={"of": Developer})  # two at once are counted one by one
             _check_room(session, board, developer, scored, model)
-            row.model_id, row.task_id = _model(session, developer, model).id, scored.id
+            row.model_id, row.task_id = find_model(session, developer, model).id, scored.id
             session.add(row)
     except BaseException as error:
         board.database.record.drop(payload)
@@ -188,7 +194,7 @@ def _stands_already(name: str) -> InputError:
     return InputError(f"{name} has a submission for this task already; withdraw it first, or give another name")
 
 
-def _model(session: Session, developer: str, facts: ModelFacts) -> Model:
+def find_model(session: Session, developer: str, facts: ModelFacts) -> Model:
     """The developer's model of that name, made if need be, with what is said of it now."""
     found = session.scalars(select(Model).filter_by(developer_id=developer, name=facts.name)).unique().first()
     model = found or Model(developer_id=developer, name=facts.name)
@@ -210,6 +216,16 @@ def _own(session: Session, developer: str, submission: str) -> Submission:
 def _is_maintainer(session: Session, developer: str) -> bool:
     found = session.get(Developer, developer)
     return found is not None and found.role == MAINTAINER
+
+
+def _name_of_model(kind: str, name: str) -> str:
+    """A model's name. Raises `InputError` where it is none, and for what isn't a model."""
+    name = name.strip()
+    if kind != MODEL:
+        raise InputError(f"a file is missing: {kind.replace('_', ' ')} are sent as {ENDINGS[kind][0]}")
+    if not re.fullmatch(r"[\w.:/-]{1,120}", name):
+        raise InputError("give a file, or the model's name: USER/NAME on the Hub, or one that comes with glioma_hf")
+    return name
 
 
 def _plain_name(name: str) -> str:

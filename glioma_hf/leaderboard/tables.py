@@ -232,6 +232,7 @@ class Prediction(Recorded):
     """Where a model's answer for an image lies: a file of the record, and the image's name in it."""
 
     __tablename__ = "prediction"
+    __table_args__ = (Index("ix_prediction_task", "task_id", "model_id"),)
     model_id: Mapped[str] = mapped_column(ForeignKey("model.id"), primary_key=True)
     task_id: Mapped[str] = mapped_column(ForeignKey("task.id"), primary_key=True)
     cell_image_id: Mapped[str] = mapped_column(ForeignKey("cell_image.id"), primary_key=True)

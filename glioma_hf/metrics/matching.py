@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from glioma_hf.metrics.overlaps import DENSE, Overlaps
 
@@ -83,6 +82,8 @@ def _assigned(
     rows: np.ndarray, columns: np.ndarray, values: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best assignment of the pairs (rows, columns); `left` and `right` are their objects, each once."""
+    from scipy.optimize import linear_sum_assignment  # a third of a second, which many who import this needn't wait
+
     # One more match always outweighs any gain in IoU: the IoUs together stay below one.
     worth = 1 + values / (2 * min(len(left), len(right)))
     r, c = np.searchsorted(left, rows), np.searchsorted(right, columns)

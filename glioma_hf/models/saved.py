@@ -6,7 +6,7 @@ A folder holds `model.json` (family, base, task), `recipe.json` (how it was trai
 
 from __future__ import annotations
 
-import contextlib
+import re
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from glioma_hf.models import get_family
 from glioma_hf.models.base import Family, Segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 INFO, RECIPE, THRESHOLDS, SCORES, CARD = "model.json", "recipe.json", "thresholds.json", "scores.json", "README.md"
 FORMAT = 1  # of `model.json`
@@ -184,7 +184,7 @@ class ModelFolder:
         return Path(target)
 
     @classmethod
-    def unpack(cls, path: str | Path, folder: str | Path, families: Iterable[str]) -> ModelFolder:
+    def unpack(cls, path: str | Path, folder: str | Path, families: Collection[str]) -> ModelFolder:
         """Write the files of a packed model into a folder, known names alone, wherever they lie in the zip.
 
         Args:
@@ -195,23 +195,27 @@ class ModelFolder:
         """
         from glioma_hf.data.sources.archive import Archive
 
-        weights: set[str] = set()
-        for family in families:
-            with contextlib.suppress(Exception):  # a family whose library is missing or broken has no say
-                weights |= set(_weights_of(get_family(family)))
+        saved = cls(folder)
         with Archive(path) as packed:
-            for name in packed.names:
-                base = PurePosixPath(name).name
-                if base in {INFO, RECIPE, THRESHOLDS, SCORES, CARD} | weights:
-                    data = packed.read(name)
-                    if len(data) > MAX_FILE_BYTES:
-                        raise InputError(f"{Path(path).name}: {name} holds {len(data)} bytes, too many for a model")
-                    (Path(folder) / base).write_bytes(data)
-        try:
-            cls(folder).check()
-        except InputError as error:  # by the name that its owner knows
-            raise InputError(str(error).replace(str(folder), Path(path).name)) from None
-        return cls(folder)
+            by_base = {PurePosixPath(name).name: name for name in packed.names}
+
+            def write(kept: Iterable[str]) -> None:
+                for base in kept:
+                    if base in by_base:
+                        data = packed.read(by_base[base])
+                        if len(data) > MAX_FILE_BYTES:
+                            raise InputError(f"{Path(path).name}: {base} holds {len(data)} bytes, too many for a model")
+                        (saved.path / base).write_bytes(data)
+
+            try:
+                write((INFO, RECIPE, THRESHOLDS, SCORES, CARD))
+                if saved.info().family not in families:
+                    raise InputError(f"{folder}: models of {saved.info().family[:40]!r} aren't taken here")
+                write(_weights_of(saved.family()))
+                saved.check()
+            except InputError as error:  # by the name that its owner knows
+                raise InputError(re.sub(f"^{re.escape(str(folder))}(?=[:/])", Path(path).name, str(error))) from None
+        return saved
 
     def _read(self, name: str, kind: type[Any]) -> Any:
         path = self.path / name
@@ -221,21 +225,21 @@ class ModelFolder:
             raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
 
 
-def find_saved(name: str | Path) -> ModelFolder | None:
+def find_saved(name: str | Path, most: int | None = None) -> ModelFolder | None:
     """The saved model that lies in a folder, or in a repository on the Hub of that name; None where there is none.
 
-    Raises `InputError` where the Hub has it but can't give it.
+    Raises `InputError` where the Hub has it but can't give it, and where a file there holds more than `most` bytes.
     """
     folder = ModelFolder(name)
     if folder.is_saved():
         return folder
     if folder.path.exists() or not hub.is_repo(str(name)):
         return None
-    info = hub.fetch(str(name), [INFO])
+    info = hub.fetch(str(name), [INFO], most)
     if info is None:
         return None
     kept = [INFO, RECIPE, THRESHOLDS, SCORES, CARD, *_weights_of(ModelFolder(info).family())]
-    return ModelFolder(hub.fetch(str(name), kept) or info)
+    return ModelFolder(hub.fetch(str(name), kept, most) or info)
 
 
 def _weights_of(family: Family) -> tuple[str, ...]:

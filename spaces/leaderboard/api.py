@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated, Any
 
 from browsing import asked_of
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import PlainTextResponse
 from guards import place_of
 from pydantic import BaseModel
+from receiving import receive
 from sqlalchemy import select
 
 from glioma_hf.errors import InputError
@@ -17,7 +17,7 @@ from glioma_hf.leaderboard.accounts import Visitor
 from glioma_hf.leaderboard.hub_results import eval_results, eval_yaml
 from glioma_hf.leaderboard.metrics import COLUMNS
 from glioma_hf.leaderboard.standings import Asked, standings
-from glioma_hf.leaderboard.submissions import ModelFacts, own_submissions, publish, submit, withdraw
+from glioma_hf.leaderboard.submissions import ModelFacts, own_submissions, publish, withdraw
 from glioma_hf.leaderboard.tables import CellImage, DataSet, Model, Performance, Scoring, Submission, Task, TaskImage
 
 router = APIRouter(prefix="/api")
@@ -117,16 +117,13 @@ def send(
     visitor: Known,
     task: Annotated[str, Form()],
     model: Annotated[str, Form()],
-    file: Annotated[UploadFile, File()],
+    file: Annotated[UploadFile | None, File()] = None,
     kind: Annotated[str, Form()] = "results",
+    by_name: Annotated[str, Form()] = "",
 ) -> dict[str, Any]:
-    """Send predictions or a model."""
+    """Send predictions or a model, as a file; or a model by its name, on the Hub or among those that come along."""
     board = request.app.state.site.board
-    with board.work_folder() as folder:
-        target = folder / "sent"
-        with target.open("wb") as kept:
-            shutil.copyfileobj(file.file, kept)
-        sent = submit(board, visitor.id, task, kind, target, ModelFacts(model.strip()), file.filename or "")
+    sent = receive(board, visitor.id, task, kind, file, by_name, ModelFacts(model.strip()))
     with board.database.reading() as session:
         return _told(session.get_one(Submission, sent))
 

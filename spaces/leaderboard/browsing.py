@@ -1,4 +1,4 @@
-"""Pages to look at: the leaderboard, a model, tasks, cells."""
+"""Pages to look at: the leaderboard, tasks, cells."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import exists, func, select
+from sqlalchemy import func, select
 
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.metrics import COLUMNS
 from glioma_hf.leaderboard.pictures import picture
-from glioma_hf.leaderboard.standings import TRAINED, Asked, standings, to_csv
-from glioma_hf.leaderboard.tables import CellImage, DataSet, Model, Performance, Submission, Task, TaskImage
-from glioma_hf.leaderboard.words import MODES, SCORED
+from glioma_hf.leaderboard.standings import TRAINED, Asked, standings, tasks_with, to_csv
+from glioma_hf.leaderboard.tables import CellImage, DataSet, Model, Performance, Task, TaskImage
+from glioma_hf.leaderboard.words import MODES
 
 router = APIRouter(include_in_schema=False)
 MOST_SHOWN = 48  # images of a page
@@ -55,8 +55,7 @@ def leaderboard(
     asked = asked_of(request, task, mode, sort, trained, licence, most, page)
     with site.board.database.reading() as session:
         table = standings(session, asked)
-        scored = select(Task).where(exists().where(Performance.task_id == Task.id)).order_by(Task.name)
-        tasks = session.scalars(scored).unique().all()
+        tasks = session.scalars(tasks_with(Performance)).unique().all()
         given = {"mode": mode, "sort": sort, "trained": trained, "licence": licence, "most": most}
         address = {"task": table.task.id if table.task else "", **{k: v for k, v in given.items() if v}}
         facts = {"table": table, "tasks": tasks, "modes": MODES, "trained": TRAINED, "columns": COLUMNS}
@@ -79,30 +78,6 @@ def leaderboard_csv(
         text = to_csv(standings(session, asked, whole=True))
     named = {"content-disposition": 'attachment; filename="leaderboard.csv"'}
     return Response(text, media_type="text/csv", headers=named)
-
-
-@router.get("/models/{model}")
-def model_page(request: Request, model: str) -> Response:
-    """A model: its card, its scores on all tasks, how to run it."""
-    site = request.app.state.site
-    visitor = site.visitor(request)
-    with site.board.database.reading() as session:
-        found = session.get(Model, model)
-        if found is None or not (found.published or (visitor is not None and visitor.id == found.developer_id)):
-            raise InputError("there is no such model, or it isn't published")
-        rows = select(Performance.task_id, Performance.mode, Performance.metric_name, Performance.score)
-        scores: dict[tuple[str, str], dict[str, float]] = {}
-        for task, mode, name, score in session.execute(rows.filter_by(model_id=model)):
-            scores.setdefault((task, mode), {})[name] = score
-        tasks = {task.id: task for task in session.scalars(select(Task)).unique()}
-        lines = sorted(
-            ((tasks[task], mode, own) for (task, mode), own in scores.items()), key=lambda x: (x[0].name, x[1])
-        )
-        names = {name for *_, own in lines for name in own}
-        sent = select(Submission).filter_by(model_id=model, state=SCORED).order_by(Submission.created)
-        submissions = session.scalars(sent).unique().all()
-        shown = [column for column in COLUMNS if column.name in names]
-        return site.page(request, "model", model=found, lines=lines, columns=shown, submissions=submissions)
 
 
 @router.get("/tasks")

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import api
 import browsing
 import comparing
+import model_pages
 import taking_part
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -43,7 +44,7 @@ class Site:
     def __init__(self, board: Board, doors: Doors):
         self.board, self.doors = board, doors
         self.templates = Jinja2Templates(HERE / "pages")
-        self.templates.env.filters |= {"score": told, "query": urlencode, "merged": lambda one, other: {**one, **other}}
+        self.templates.env.filters |= {"score": told, "query": queried, "merged": lambda one, other: {**one, **other}}
 
     def page(self, request: Request, name: str, status: int = 200, /, **facts: Any) -> Response:
         """A page for whoever asks."""
@@ -63,6 +64,7 @@ def make_site(board: Board, doors: Doors | None = None, gradio: bool = False) ->
     app.state.site = Site(board, doors or Doors(board))
     app.include_router(browsing.router)
     app.include_router(comparing.router)
+    app.include_router(model_pages.router)
     app.include_router(taking_part.router)
     app.include_router(api.router)
     app.mount("/web", StaticFiles(directory=HERE / "web"))
@@ -82,6 +84,11 @@ def make_site(board: Board, doors: Doors | None = None, gradio: bool = False) ->
 
         return by_gradio.mounted(app, app.state.site)
     return app
+
+
+def queried(given: Any) -> str:
+    """The end of an address; a list is its key once for each."""
+    return urlencode(given, doseq=True)
 
 
 def told(value: float | None, name: str = "") -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import RedirectResponse, Response
 from guards import COOKIE, IN_SPACE, check_form, place_of
+from receiving import receive
 from sqlalchemy import select
 
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.accounts import STAYS
 from glioma_hf.leaderboard.catalogue import add_data_set
-from glioma_hf.leaderboard.submissions import ModelFacts, own_submissions, publish, submit, withdraw
+from glioma_hf.leaderboard.submissions import ModelFacts, own_submissions, publish, withdraw
 from glioma_hf.leaderboard.tables import DataSet, Task
 
 router = APIRouter(include_in_schema=False)
@@ -82,7 +82,8 @@ def send(
     task: Text,
     kind: Text,
     model: Text,
-    file: Annotated[UploadFile, File()],
+    file: Annotated[UploadFile | None, File()] = None,
+    by_name: Text = "",
     backbone: Text = "",
     learning_method: Text = "",
     zero_shot: Text = "",
@@ -101,11 +102,7 @@ def send(
         number = int(parameters) if parameters else None
         words = (backbone, learning_method, bool(zero_shot), number, licence, paper_url, code_url, card)
         facts = ModelFacts(model.strip(), *words)
-        with site.board.work_folder() as folder:
-            target = folder / "sent"
-            with target.open("wb") as kept:
-                shutil.copyfileobj(file.file, kept)
-            submit(site.board, visitor.id, task, kind, target, facts, file.filename or "")
+        receive(site.board, visitor.id, task, kind, file, by_name, facts)
     except InputError as error:
         return _page(request, status=400, fault=str(error))
     return RedirectResponse("/take-part#submissions", 303)

@@ -17,12 +17,14 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="the extra leaderboard isn't installed")
 
 from glioma_hf.leaderboard import bounded, jobs
+from glioma_hf.leaderboard.accounts import Doors
 from glioma_hf.leaderboard.board import Board
 from glioma_hf.leaderboard.catalogue import add_data_set, begin
 from glioma_hf.leaderboard.database import Database
 from glioma_hf.leaderboard.queue import Queue
 from glioma_hf.leaderboard.record import FolderRecord
 from glioma_hf.leaderboard.tables import Developer
+from glioma_hf.resources import bundled
 from tests.leaderboard.made import command, own_results
 from tests.postgres import VARIABLE
 
@@ -89,6 +91,18 @@ def board(database, tmp_path, folder) -> Iterator[Board]:
     opened.queue.close()
 
 
+@pytest.fixture
+def site(board, monkeypatch):
+    """A function that gives a browser of its own, without JavaScript."""
+    from fastapi.testclient import TestClient
+
+    monkeypatch.syspath_prepend(str(bundled("spaces/leaderboard")))
+    import site_pages
+
+    app = site_pages.make_site(board, Doors(board, tries=3))
+    return lambda: TestClient(app, raise_server_exceptions=False)
+
+
 def _developer(board: Board, name: str) -> str:
     with board.database.writing() as session:
         row = Developer(name=name)
@@ -125,7 +139,7 @@ def served(folder, tmp_path_factory) -> Iterator[tuple[str, Path]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = "import sys; from glioma_hf.cli import main; main()"
-    given = ["leaderboard", "serve", "--folder", str(home), "--port", str(port)]
+    given = ["leaderboard", "serve", "--folder", str(home), "--port", str(port), "--no-examples"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     server = subprocess.Popen([sys.executable, "-c", code, *given], env=environment, stderr=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}"

@@ -102,6 +102,10 @@ def test_a_developer_takes_part_and_everybody_sees_it(visit, served, results):
     page.locator(".pane").first.evaluate("pane => pane.scrollTo(120, 80)")
     page.wait_for_timeout(300)
     assert page.locator(".pane").evaluate_all("all => all.map((p) => [p.scrollLeft, p.scrollTop])") == [[120, 80]] * 2
+    page.get_by_role("link", name="These models on all images of the task").click()
+    page.wait_for_selector(".joined img")
+    page.wait_for_load_state("networkidle")
+    looked_at(page, "task")
     page.goto("/take-part")
     page.get_by_role("button", name="Withdraw").click()
     page.wait_for_selector("[data-state=withdrawn]")

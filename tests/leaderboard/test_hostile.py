@@ -12,9 +12,8 @@ import pytest
 from sqlalchemy import func, select
 
 from glioma_hf import InputError
-from glioma_hf.leaderboard import examples, jobs, scoring
+from glioma_hf.leaderboard import jobs, scoring
 from glioma_hf.leaderboard.bounded import Bounds, Exceeded
-from glioma_hf.leaderboard.examples import SPOILT, seed
 from glioma_hf.leaderboard.standings import Asked, standings
 from glioma_hf.leaderboard.submissions import ModelFacts, submit
 from glioma_hf.leaderboard.tables import Submission
@@ -165,20 +164,3 @@ def test_a_model_is_run_on_the_tasks_images(board, ann, tmp_path):
         assert table.rows[0].scores["seconds_per_image"] > 0
         assert table.rows[0].scores["parameters"] == row.model.num_params
     assert np.isfinite(table.rows[0].scores["ap50"])
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_the_example_fills_a_leaderboard_once(database, tmp_path, monkeypatch):
-    from glioma_hf.leaderboard.board import Board
-    from glioma_hf.leaderboard.queue import Queue
-
-    monkeypatch.setattr(examples, "SPOILT", dict(list(SPOILT.items())[:2]))
-    board = Board(database, Queue(database.engine.url, tmp_path / "queue"))
-    assert seed(board, tmp_path / "home")
-    with board.database.reading() as session:
-        table = standings(session, Asked(task=TASK))
-        names = {row.model.name for row in table.rows}
-        assert names == set(examples.SPOILT)
-        assert table.rows[0].scores["ap50"] > table.rows[-1].scores["ap50"] > 0
-    assert not seed(board, tmp_path / "home")
-    board.queue.close()

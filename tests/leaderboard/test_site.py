@@ -10,24 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from glioma_hf.leaderboard import scoring
-from glioma_hf.leaderboard.accounts import Doors, set_role
-from glioma_hf.resources import bundled
+from glioma_hf.leaderboard.accounts import set_role
 from tests.leaderboard.made import TASK
 
 SECRET = "correct horse battery"
 HOSTILE = "<script>alert(1)</script>"
-
-
-@pytest.fixture
-def site(board, monkeypatch):
-    """A function that gives a browser of its own, without JavaScript."""
-    from fastapi.testclient import TestClient
-
-    monkeypatch.syspath_prepend(str(bundled("spaces/leaderboard")))
-    import site_pages
-
-    app = site_pages.make_site(board, Doors(board, tries=3))
-    return lambda: TestClient(app, raise_server_exceptions=False)
 
 
 @pytest.fixture

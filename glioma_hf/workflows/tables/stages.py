@@ -162,6 +162,7 @@ class TableRun:
                 "seconds_per_image": split.seconds / max(split.images, 1),
                 "parameters": split.parameters,
                 "device": split.device,
+                "predictions": self._files(self._split(work))[0].relative_to(self.folder).as_posix(),
             }
         return fields
 

@@ -3,7 +3,7 @@
 for (const form of document.querySelectorAll("form[data-send]")) {
   form.addEventListener("change", () => form.requestSubmit());
   for (const range of form.querySelectorAll("input[type=range]"))
-    range.addEventListener("input", () => { range.parentElement.querySelector("output").textContent = range.value; });
+    range.addEventListener("input", () => { range.closest("label").querySelector("output").textContent = range.value; });
 }
 // What is under way is asked for again, and shown when it has changed.
 for (const part of document.querySelectorAll("[data-live]")) {
@@ -26,6 +26,7 @@ const panes = [...document.querySelectorAll(".pane")];
 const zoom = document.querySelector("#zoom");
 if (zoom) zoom.addEventListener("input", () => {
   for (const pane of panes) {
+    pane.style.aspectRatio ||= `${pane.clientWidth} / ${pane.clientHeight}`;  // it stays as large as it was
     const [x, y] = [pane.scrollLeft + pane.clientWidth / 2, pane.scrollTop + pane.clientHeight / 2];
     const grown = Number(zoom.value) / Number(pane.dataset.zoom || 1);
     pane.dataset.zoom = zoom.value;
