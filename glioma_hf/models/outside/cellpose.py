@@ -265,6 +265,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=usual_bases(),
+    package="cellpose",
     recipe=CellposeRecipe,
     settings=CellposeSettings,
     recipes=RECIPES / "cellpose",

@@ -271,6 +271,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=("small-2dL",),
+    package="lacss",
     recipe=LacssRecipe,
     settings=LacssSettings,
     recipes=RECIPES / "lacss",

@@ -284,6 +284,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=("2D_versatile_fluo", "2D_versatile_he"),
+    package="stardist",
     recipe=StarDistRecipe,
     settings=StarDistSettings,
     recipes=RECIPES / "stardist",
