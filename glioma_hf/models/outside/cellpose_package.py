@@ -38,6 +38,7 @@ def library(major: int | None = None, base: str = "") -> Any:
         )
     with missing_libraries_named(cellpose=extra):
         import cellpose.dynamics
+        import cellpose.metrics
         import cellpose.models
         import cellpose.train
     for name in ("dynamics", "models", "train"):
