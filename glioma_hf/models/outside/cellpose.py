@@ -22,6 +22,7 @@ from glioma_hf.models.outside.cellpose_package import (
     PUBLISHED,
     device,
     fetched_file,
+    flow_errors,
     library,
     model_of,
     new_model,
@@ -150,7 +151,7 @@ class CellposeSegmenter(WrappedSegmenter):
         cells = Instances.from_rles(cells.rles, cells.size, scores=scores)
         if not len(cells):
             return CellposeFound(cells, np.zeros(0))
-        return CellposeFound(cells, library().metrics.flow_error(labels.astype(int), flows, self.model.device)[0])
+        return CellposeFound(cells, flow_errors(labels, flows, self.model.device))
 
 
 def load(base: str, folder: Path | None) -> CellposeSegmenter:
