@@ -43,6 +43,7 @@ MEASURED = {
     "The leaderboard": ("leaderboard_speed", "How fast the leaderboard is"),
     "Generation and the training step": ("sam_speed", "How fast SAM is"),
     "The U-Net": ("unet_speed", "How fast the U-Net is"),
+    "MediarFormer": ("flows_speed", "How fast MediarFormer is"),
     "What pretraining needs": ("pretraining", "What pretraining needs"),
     "The page's memory": ("page_memory", "What the page holds in memory"),
 }

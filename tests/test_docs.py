@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,15 @@ def test_figures_are_the_same_everywhere():
     for figure in ("0.506", "0.522", "0.570", "0.573", "0.703", "0.226"):  # centres: as the runs have them
         assert figure in readme, figure
         assert figure in measured, figure
+
+
+def test_the_table_of_t98g_is_that_of_its_rows():
+    script = runpy.run_path(str(DOCS / "t98g_table.py"))
+    rows = script["rows_of"](script["ROWS"])
+    assert rows
+    assert script["page_with"](rows) == (DOCS / "benchmarks" / "t98g_table.md").read_text("utf-8")
+    assert {row.split for row in rows} == {"spec/test"}
+    assert {row.thresholds_from for row in rows} == {"t98g, spec/validation"}
 
 
 def test_the_papers_figures_are_the_papers():

@@ -53,6 +53,21 @@ class Line:
         return _mean([row.seconds_per_image for row in self.rows])
 
     @property
+    def cpu_seconds(self) -> float | None:
+        """Of prediction, an image, of all cores together."""
+        return _mean([row.cpu_seconds_per_image for row in self.rows])
+
+    @property
+    def train_cpu_seconds(self) -> float | None:
+        """Of training with the choice of thresholds, of all cores together; None where nothing was trained."""
+        return _mean([row.train_cpu_seconds for row in self.rows if row.recipe is not None])
+
+    @property
+    def training_images(self) -> int | None:
+        """How many it was trained on."""
+        return next((len(row.training_images) for row in self.rows if row.training_images is not None), None)
+
+    @property
     def parameters(self) -> int | None:
         """How many numbers it holds."""
         return next((row.parameters for row in self.rows if row.parameters is not None), None)

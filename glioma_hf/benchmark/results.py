@@ -55,11 +55,11 @@ class ResultRow(BaseModel):
         thresholds: how its predictions were thresholded; None where that isn't known.
         thresholds_from: on which data those were chosen, such as "spec/validation".
         seed: of the training.
-        seconds_per_image: of prediction.
+        seconds_per_image, cpu_seconds_per_image: of prediction, by the clock and of all cores together.
         parameters: how many numbers the model holds.
         base: what it was trained from, or the name that it was loaded by.
         training_images: file names.
-        train_seconds: of the training; of a base, of choosing its thresholds.
+        train_seconds, train_cpu_seconds: of the training; of a base, of choosing its thresholds.
         validation_ap50: AP at IoU 0.5 where the thresholds were chosen.
         device: on which it predicted.
         versions: of glioma_hf and Python, and of the libraries that matter.
@@ -86,10 +86,12 @@ class ResultRow(BaseModel):
     thresholds_from: str | None = None
     seed: int | None = None
     seconds_per_image: float | None = Field(None, ge=0)
+    cpu_seconds_per_image: float | None = Field(None, ge=0)
     parameters: int | None = Field(None, ge=0)
     base: str | None = None
     training_images: list[str] | None = None
     train_seconds: float | None = Field(None, ge=0)
+    train_cpu_seconds: float | None = Field(None, ge=0)
     validation_ap50: float | None = None
     device: str | None = None
     versions: dict[str, str] = Field(default_factory=_versions)

@@ -12,6 +12,7 @@ from glioma_hf.benchmark.paper import paper_source
 
 RATIOS = ("precision", "recall", "f1")
 MINE, THEIRS = "here", "paper"
+COSTS = ("s an image", "CPU s an image", "parameters", "training images", "CPU min of training")
 
 
 def score_names(group: Group) -> list[str]:
@@ -42,19 +43,44 @@ def to_markdown(title: str, note: str, groups: Sequence[Group]) -> str:
     parts = [f"# {title}", *([note] if note else []), _legend(groups)]
     for group in groups:
         names = score_names(group)
-        lines = [f"| model | {' | '.join(names)} | s an image | parameters |", "|---" * (len(names) + 3) + "|"]
+        head = ["model", *names, *COSTS]
+        lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for line in group.lines:
             if not line.values:
-                lines.append(f"| {_bar(line.model)} | failed: {_bar(line.failed or '')} |" + " |" * (len(names) + 1))
+                lines.append(f"| {_bar(line.model)} | failed: {_bar(line.failed or '')} |" + " |" * (len(head) - 2))
                 continue
-            seconds = "-" if line.seconds is None else f"{line.seconds:.2f}"
-            parameters = "-" if line.parameters is None else f"{line.parameters:,}"
-            cells = [_bar(name_of(line)), *(cell_text(line, name) for name in names), seconds, parameters]
+            cells = [_bar(name_of(line)), *(cell_text(line, name) for name in names), *costs_of(line)]
             lines.append(f"| {' | '.join(cells)} |")
         parts.append(f"## {group.title}\n\n" + "\n".join(lines))
         if group.differences:
             parts.append("\n".join(f"- {told}" for told in differences_told(group)))
+        covered = list(overlap_table(group))
+        if covered:
+            limits = [f"{told} ({number:.0f})" for told, number, _, _ in covered[0][1]]
+            head = ["recall by how much of a reference others cover", *limits, "AP of contested ones"]
+            lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+            for line, shares in covered:
+                recalls = [f"{recall:.3f}" if number else "-" for _, number, recall, _ in shares]
+                contested = f"{line.values['ap_contested']:.3f}" if line.values.get("references_contested") else "-"
+                lines.append(f"| {' | '.join([_bar(name_of(line)), *recalls, contested])} |")
+            parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def costs_of(line: Line) -> list[str]:
+    """What a model takes, in the order of `COSTS`."""
+
+    def told(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    minutes = None if line.train_cpu_seconds is None else line.train_cpu_seconds / 60
+    return [
+        told(line.seconds, ".2f"),
+        told(line.cpu_seconds, ".2f"),
+        told(line.parameters, ","),
+        told(line.training_images, ""),
+        told(minutes, ".1f"),
+    ]
 
 
 def differences_told(group: Group) -> list[str]:
@@ -93,7 +119,11 @@ def to_csv(groups: Sequence[Group]) -> str:
     head = ["data_set", "split", "task", "mode", "model", "from", "seeds", *scores]
     head += [f"{name}_{end}" for name in ends for end in ("low", "high")]
     text = io.StringIO()
-    table = csv.DictWriter(text, [*head, "seconds_per_image", "parameters", "failed"], lineterminator="\n")
+    table = csv.DictWriter(
+        text,
+        [*head, "seconds_per_image", "cpu_seconds_per_image", "train_cpu_seconds", "parameters", "failed"],
+        lineterminator="\n",
+    )
     table.writeheader()
     for group in groups:
         for line in group.lines:
@@ -106,6 +136,8 @@ def to_csv(groups: Sequence[Group]) -> str:
                 "from": THEIRS if line.paper else MINE,
                 "seeds": line.seeds or "",
                 "seconds_per_image": line.seconds,
+                "cpu_seconds_per_image": line.cpu_seconds,
+                "train_cpu_seconds": line.train_cpu_seconds,
                 "parameters": line.parameters,
                 "failed": line.failed,
             }

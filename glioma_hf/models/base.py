@@ -114,6 +114,10 @@ class Segmenter(ABC):
         """
         raise InputError("only a model that is asked by prompts, such as a SAM, takes those of a finder")
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Numbers of its network by name, where that is no torch module."""
+        return {}
+
     def with_settings(self, **changes: Any) -> Self:
         """The same model, predicting by other settings. Raises `InputError` that names the setting."""
         other = copy.copy(self)
@@ -170,7 +174,10 @@ class Family:
         name: by which it is called, in FAMILIES and before a colon ("sam:facebook/sam-vit-base").
         title: its name for people, in cards; `tuned`, what training makes of a base, in tables.
         summary: Markdown for the card of a saved model, one paragraph, from (base, recipe).
-        bases: names of models to start from that come with an installation; the first is the default.
+        bases: names of models to start from that come with an installation; the first is the default. `untrained` are
+            those that find nothing before they are trained.
+        package: whose network it is, where that isn't this one, as it is imported. It fetches published weights of its
+            bases when one is first asked for; training isn't resumed.
         recipe, settings: the types of its recipes and of its segmenters' settings.
         recipes: folder of its named recipes, `NAME.json` each; `default_recipe` is one of them.
         weights: files that hold a saved model, beside those that all families share; `adapter`, those that one has in
@@ -199,6 +206,8 @@ class Family:
     save: Callable[[Segmenter, Path, str], None]
     tune: Callable[[Segmenter, Sequence[LabelledPixels], OnProgress], tuple[Segmenter, float]]
     adapter: tuple[str, ...] = field(default=())
+    untrained: tuple[str, ...] = field(default=())
+    package: str = ""
     not_on_hub: tuple[str, ...] = field(default=())
     tags: tuple[str, ...] = field(default=())
     library: str = "glioma_hf"

@@ -18,16 +18,18 @@ def fingerprint(segmenter: Segmenter) -> str:
         if name not in ("settings", "origin"):
             digest.update(name.encode())
             _add(digest, value)
+    _add(digest, segmenter.arrays())
     return digest.hexdigest()
 
 
 def parameters_of(segmenter: Segmenter) -> int | None:
-    """How many numbers the torch modules hold that a segmenter is made of; None where it has none."""
+    """How many numbers the networks hold that a segmenter is made of; None where it has none."""
     held = [value for value in vars(segmenter).values() if hasattr(value, "parameters")]
     finders = [value for value in vars(segmenter).values() if isinstance(value, Segmenter)]
     sizes = {id(tensor): tensor.numel() for module in held for tensor in module.parameters()}
     below = [parameters_of(finder) or 0 for finder in finders]
-    return sum(sizes.values()) + sum(below) if held else None
+    others = [int(array.size) for array in segmenter.arrays().values()]
+    return sum(sizes.values()) + sum(below) + sum(others) if held or others else None
 
 
 def _add(digest: Any, value: Any) -> None:

@@ -86,7 +86,7 @@ def train(
     extra = {"unlabelled": facts_of(paths), "teacher": facts_of_model(teacher)} if paths else {}
     job = _job(family, base, learned, recipe, extra)
     with _shared_folder(out, job, inputs, resume, tell, processes) as folder:
-        tell(Progress(f"{_how(folder, tell)}: {', '.join(item.name for item in chosen)}"))
+        tell(Progress(f"{_how(folder, family, tell)}: {', '.join(item.name for item in chosen)}"))
         run = Run(folder, tell, tensorboard=tensorboard)
         if paths:
             model_that_labels = _teacher(teacher, family, base, learned, recipe, run)
@@ -230,10 +230,12 @@ def as_pairs(images: Sequence[LabelledImage]) -> list[LabelledPixels]:
     return [(item.pixels, item.instances) for item in images]
 
 
-def _how(folder: Path, on_progress: OnProgress) -> str:
+def _how(folder: Path, family: Family, on_progress: OnProgress) -> str:
     """Whether a run begins or goes on."""
     last = last_checkpoint(folder, on_progress)
-    return f"going on from {Path(last).name}" if last else "fine-tuning"
+    if last:
+        return f"going on from {Path(last).name}"
+    return f"fine-tuning (a run of {family.name} that is broken off begins anew)" if family.package else "fine-tuning"
 
 
 def facts_of_model(name: str | Path | None) -> list[Any]:

@@ -8,6 +8,7 @@ import logging
 import math
 import shutil
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,13 @@ def _bases(families: tuple[str, ...]) -> list[tuple[str, str]]:
     ready = []
     for name in families:
         try:
-            for base in get_family(name).bases:
-                with contextlib.suppress(InputError, OSError):  # one to train from, that finds nothing as it is
-                    load(f"{name}:{base}", None)
+            family = get_family(name)
+            if family.package and find_spec(family.package) is None:
+                continue
+            for base in (each for each in family.bases if each not in family.untrained):
+                with contextlib.suppress(InputError, OSError):  # one whose files aren't here
+                    if not family.package:  # what a package fetches, and may be large, waits until it is chosen
+                        load(f"{name}:{base}", None)
                     ready.append((name, base))
         except (InputError, ImportError):  # its library isn't installed
             continue

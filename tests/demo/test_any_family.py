@@ -29,7 +29,7 @@ def served(browser):  # with a page of its own, which knows nothing of this
     def load(*_):
         raise RuntimeError("a library of another version")
 
-    broken = SimpleNamespace(FAMILY=SimpleNamespace(bases=("first",), load=load))
+    broken = SimpleNamespace(FAMILY=SimpleNamespace(bases=("first",), untrained=(), package="", load=load))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLIOMA_HF_IN_PROCESS", "1")
         patch.setitem(FAMILIES, "dummy", "tests.models.dummy")

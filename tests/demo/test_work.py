@@ -58,6 +58,25 @@ def test_a_job_tells_and_returns(offices):
     assert list(offices.run_stoppable(job)) == [("told", 0), ("told", 1), ("told", 2), ("done", "end")]
 
 
+def test_weights_that_a_package_fetches_wait_until_they_are_chosen(work, monkeypatch):
+    import modelling
+
+    from glioma_hf.models import FAMILIES
+
+    loaded = []
+
+    def family(name: str, package: str, *bases: str) -> str:
+        made = SimpleNamespace(bases=bases, untrained=("raw",), package=package)
+        monkeypatch.setitem(sys.modules, f"tests.models.{name}", SimpleNamespace(FAMILY=made))
+        monkeypatch.setitem(FAMILIES, name, f"tests.models.{name}")
+        return name
+
+    names = [family("fetching", "json", "large", "raw"), family("missing", "no_such_package", "any"), "deepsea"]
+    monkeypatch.setattr(modelling, "load", lambda model, adapter: loaded.append(model))
+    assert modelling._bases(tuple(names)) == [("fetching", "large"), ("deepsea", "published")]
+    assert loaded == ["deepsea:published"]
+
+
 def test_a_job_that_is_given_up_stops_at_its_next_word(offices):
     told, stopped = [], threading.Event()
 

@@ -129,6 +129,18 @@ def test_training_again_replaces_only_what_it_made(model, folder, tmp_path):
     assert (model / "mine.txt").read_text() == "mine"
 
 
+def test_a_family_of_another_package_says_that_it_isnt_resumed(folder, tmp_path, monkeypatch):
+    lines: list[str] = []
+    train(folder, [1], tmp_path / "here", "dummy", on_progress=to_lines(lines.append))
+    assert "fine-tuning: train_001.tif" in lines
+    module = ModuleType("tests.models.theirs")
+    module.FAMILY = replace(FAMILY, name="theirs", package="json")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(FAMILIES, "theirs", module.__name__)
+    train(folder, [1], tmp_path / "theirs", "theirs", on_progress=to_lines(lines.append))
+    assert "fine-tuning (a run of theirs that is broken off begins anew): train_001.tif" in lines
+
+
 def test_a_family_whose_library_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(FAMILIES, "broken", "tests.models.no_such_module")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):

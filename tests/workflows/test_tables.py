@@ -8,9 +8,12 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tifffile
@@ -22,6 +25,7 @@ from glioma_hf.benchmark.scoring import evaluate_files
 from glioma_hf.benchmark.table import Table
 from glioma_hf.errors import NotWritten
 from glioma_hf.executor import Workers
+from glioma_hf.models import FAMILIES
 from glioma_hf.progress import to_lines
 from glioma_hf.workflows.prediction import predict
 from glioma_hf.workflows.tables.run import benchmark
@@ -92,6 +96,8 @@ def test_every_cell_has_a_row_with_all_that_repeats_it(made, folder):
     assert {"glioma_hf", "python", "numpy", "torch"} <= set(trained.versions)
     assert trained.seconds_per_image > 0
     assert trained.train_seconds > 0
+    assert trained.cpu_seconds_per_image >= 0
+    assert trained.train_cpu_seconds > 0
     assert trained.device
     assert {"ap50_95", "recall_covered_0_1", "recall_covered_30_100"} < set(trained.scores)
 
@@ -149,6 +155,36 @@ def test_what_is_done_is_left_and_what_changed_is_made_again(folder, tmp_path):
     changed = benchmark(asked(folder, scoring={"border": 0}, models=models), tmp_path / "out")
     assert changed.done_before == 1
     assert changed.cells[1].row.training_images == ["train_001.tif"]
+
+
+def test_a_table_goes_on_where_other_packages_are_installed(folder, tmp_path, monkeypatch):
+    from tests.models import dummy
+
+    def absent(*_):
+        raise InputError("its package isn't installed")
+
+    there, missing = dummy.FAMILY, replace(dummy.FAMILY, load=absent, train=absent)
+    monkeypatch.setitem(FAMILIES, "other", "tests.models.other")
+    models = [{"name": name, "train": {"model": name}} for name in ("dummy", "other")]
+    for number, (first, second) in enumerate([(there, missing), (missing, replace(there, name="other"))]):
+        monkeypatch.setattr(dummy, "FAMILY", first)
+        monkeypatch.setitem(sys.modules, "tests.models.other", SimpleNamespace(FAMILY=second))
+        made = benchmark(asked(folder, models=models), tmp_path / "out")
+        assert made.done_before == number
+        assert [cell.cell.model.name for cell in made.failed] == ["other"][number:]
+    assert "isn't installed" not in (tmp_path / "out" / "table.md").read_text()
+    assert len(list((tmp_path / "out" / "panels").iterdir())) == 2
+
+
+def test_a_recipe_may_be_a_named_one_with_other_numbers(folder, tmp_path):
+    recipe = {"recipe": "quick", "levels": [2.0]}
+    made = benchmark(
+        asked(folder, models=[{"name": "m", "train": {"model": "dummy", "recipe": recipe}}]), tmp_path / "o"
+    )
+    assert made.cells[0].row.recipe == {"seed": 0, "levels": [2.0]}
+    unknown = [{"name": "m", "train": {"model": "dummy", "recipe": {"recipe": "paper"}}}]
+    failed = benchmark(asked(folder, models=unknown), tmp_path / "o").failed
+    assert "the recipe 'paper' isn't known" in failed[0].row.failed
 
 
 def test_a_failed_cell_is_told_and_kept_and_the_rest_goes_on(folder, tmp_path):

@@ -176,6 +176,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=(*COMES_ALONG, IMAGENET),
+    untrained=(IMAGENET,),
     recipe=CentresRecipe,
     settings=CentreSettings,
     recipes=RECIPES,

@@ -143,6 +143,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=(IMAGENET,),
+    untrained=(IMAGENET,),
     recipe=FlowsRecipe,
     settings=FlowSettings,
     recipes=RECIPES,

@@ -29,7 +29,13 @@ from glioma_hf.models.vision.preprocess import resized
 from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 
-MIRRORED: dict[int, list[list[int]]] = {1: [[]], 2: [[], [-2, -1]], 4: [[], [-1], [-2], [-2, -1]]}  # axes turned round
+# Axes turned round; three views are MediarFormer's.
+MIRRORED: dict[int, list[list[int]]] = {
+    1: [[]],
+    2: [[], [-2, -1]],
+    3: [[], [-1], [-2]],
+    4: [[], [-1], [-2], [-2, -1]],
+}
 LEAST_WEIGHT = 1e-3  # of a window's corners, relative to its middle
 
 
@@ -41,7 +47,7 @@ class FlowSettings(Settings):
     score_thresh: float = Field(0.0, ge=0, le=1)  # mean chance of the mask's pixels
     min_area: int = Field(80, ge=0, le=2**28)  # pixels
     steps: int = Field(200, ge=1, le=10**5)  # pixels that a pixel may go to its cell's middle
-    views: Literal[1, 2, 4] = 4  # in which the image is seen: as it is and mirrored
+    views: Literal[1, 2, 3, 4] = 4  # in which the image is seen: as it is and mirrored
     scale: float = Field(1.0, ge=0.05, le=20)  # at which the image is seen
     cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
     tile: int = Field(896, ge=128, le=8192, multiple_of=COARSEST)  # largest side of a window, as the network sees it
@@ -52,7 +58,7 @@ def usual_settings(network: FlowNetwork | MediarNetwork) -> FlowSettings:
     """Those of a network before any are chosen; MediarFormer's are its authors'."""
     if isinstance(network, FlowNetwork):
         return FlowSettings()
-    return FlowSettings(tile=512, tile_overlap=0.6, min_area=15)
+    return FlowSettings(tile=512, tile_overlap=0.6, min_area=15, views=3)
 
 
 class Found:

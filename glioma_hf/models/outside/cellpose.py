@@ -22,6 +22,7 @@ from glioma_hf.models.outside.cellpose_package import (
     PUBLISHED,
     device,
     fetched_file,
+    flow_errors,
     library,
     model_of,
     new_model,
@@ -37,9 +38,11 @@ from glioma_hf.models.outside.wrapped import (
     Found,
     WrappedSegmenter,
     WrappedSettings,
+    beginning_of,
     grey_float,
     label_maps,
     replaced,
+    trained_folder,
     tuned,
 )
 from glioma_hf.models.saved import ModelFolder
@@ -92,11 +95,25 @@ class CellposeConfig(BaseModel):
     cellpose: Literal[3, 4]
 
 
+class CellposeFound(Found):
+    """Cells with the errors of their flows, (N,), by which Cellpose leaves some out."""
+
+    def __init__(self, cells: Instances, errors: np.ndarray):
+        super().__init__(cells)
+        self.errors = errors[self.order]
+
+    def kept(self, settings: WrappedSettings) -> np.ndarray:
+        """Which remain, in order of rank: their places, (K,)."""
+        assert isinstance(settings, CellposeSettings)
+        places = super().kept(settings)
+        return places[self.errors[places] <= settings.flow_threshold] if settings.flow_threshold else places
+
+
 class CellposeSegmenter(WrappedSegmenter):
     """A `Segmenter` around a `cellpose.models.CellposeModel`, and a size model where it has one."""
 
     def __init__(self, model: Any, major: Literal[3, 4], sizes: Any = None, settings: CellposeSettings | None = None):
-        self.model, self.major, self.sizes = model, major, sizes
+        self.model, self.net, self.major, self.sizes = model, model.net, major, sizes
         self.settings = settings or CellposeSettings()
 
     def for_diameter(self, diameter: float) -> CellposeSegmenter:
@@ -106,7 +123,7 @@ class CellposeSegmenter(WrappedSegmenter):
     def look(self, image: np.ndarray, on_progress: OnProgress = ignore) -> tuple[np.ndarray, np.ndarray, float]:
         """Flows (2, H, W), logits (H, W), and by how much the image was resized for them."""
         x, channels = grey_float(image), {"channels": CHANNELS} if self.major == 3 else {}
-        hook = self.model.net.register_forward_pre_hook(lambda *_: on_progress(Progress(done=0, total=2)))
+        hook = self.net.register_forward_pre_hook(lambda *_: on_progress(Progress(done=0, total=2)))
         try:
             diameter = self.settings.diameter or (self.sizes and float(self.sizes.eval(x, channels=CHANNELS)[0]))
             flows = self.model.eval(x, diameter=diameter or None, compute_masks=False, **channels)[1]
@@ -124,14 +141,17 @@ class CellposeSegmenter(WrappedSegmenter):
             logits,
             niter=max(1, int(200 / rescale)),
             cellprob_threshold=settings.cellprob_threshold,
-            flow_threshold=settings.flow_threshold,
+            flow_threshold=0.0,
             min_size=1,  # which fills holes
             device=self.model.device,
         )
         cells = Instances.from_label_map(labels)
         chances = 1 / (1 + np.exp(-logits.clip(-80, 80)))
         scores = np.bincount(labels.ravel(), chances.ravel())[cells.ids] / np.maximum(cells.areas, 1)
-        return Found(Instances.from_rles(cells.rles, cells.size, scores=scores))
+        cells = Instances.from_rles(cells.rles, cells.size, scores=scores)
+        if not len(cells):
+            return CellposeFound(cells, np.zeros(0))
+        return CellposeFound(cells, flow_errors(labels, flows, self.model.device))
 
 
 def load(base: str, folder: Path | None) -> CellposeSegmenter:
@@ -139,18 +159,12 @@ def load(base: str, folder: Path | None) -> CellposeSegmenter:
 
     Raises `InputError` for another name, the wrong version of the package, and weights that can't be had or read.
     """
-    if folder is not None or Path(base).is_dir():
-        return _read(folder or Path(base))
-    if base == SCRATCH:
-        raise InputError(f"the model cellpose:{SCRATCH} has seen no cell yet; train it first")
-    return _published(base)
+    there = trained_folder("cellpose", base, folder, PUBLISHED)
+    return _published(base) if there is None else _read(there)
 
 
 def _published(base: str, exact: bool = False) -> CellposeSegmenter:
     """Weights by name; `exact`: in full precision also where a network of Cellpose 4 is faster in bfloat16."""
-    if base not in PUBLISHED:
-        known = ", ".join([*PUBLISHED, SCRATCH])
-        raise InputError(f"the model cellpose:{base} isn't known; it is one of {known}, or a folder that train wrote")
     major, file, size_file = PUBLISHED[base]
     models = library(major, base).models
     path = fetched_file(models, base, file)
@@ -184,8 +198,9 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: CellposeRecipe, r
     if base == SCRATCH:
         segmenter = CellposeSegmenter(new_model(3), 3)
     else:
-        segmenter = _read(Path(base)) if Path(base).is_dir() else _published(base, exact=True)
-    major, net = segmenter.major, segmenter.model.net
+        there = trained_folder("cellpose", base, None, PUBLISHED)
+        segmenter = _published(base, exact=True) if there is None else _read(there)
+    major, net = segmenter.major, segmenter.net
     if major != recipe.cellpose:
         name = "cpsam" if major == 4 else "quick"
         raise InputError(f"cellpose:{base} is a network of Cellpose {major}; give a recipe of it (--recipe {name})")
@@ -226,8 +241,8 @@ def tune(
     segmenter: CellposeSegmenter, images: Sequence[LabelledPixels], on_progress: OnProgress = ignore
 ) -> tuple[CellposeSegmenter, float]:
     """The thresholds of the highest AP; the network looks at an image once, the dynamics are followed anew."""
-    ways = {"cellprob_threshold": CELLPROB_THRESHOLDS, "flow_threshold": FLOW_THRESHOLDS}
-    return tuned(segmenter, images, ways, on_progress)
+    ways, choosing = {"cellprob_threshold": CELLPROB_THRESHOLDS}, {"flow_threshold": FLOW_THRESHOLDS}
+    return tuned(segmenter, images, ways, on_progress, choosing=choosing)
 
 
 def save(segmenter: Segmenter, folder: Path, base: str) -> None:
@@ -235,7 +250,7 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
     from glioma_hf.models.vision.network_files import save_network
 
     assert isinstance(segmenter, CellposeSegmenter)
-    save_network(segmenter.model.net, CellposeConfig(cellpose=segmenter.major), folder)
+    save_network(segmenter.net, CellposeConfig(cellpose=segmenter.major), folder)
 
 
 def _read(folder: Path) -> CellposeSegmenter:
@@ -254,9 +269,7 @@ def summary(base: str, recipe: CellposeRecipe) -> str:
         f"Base: {base}. Cellpose {recipe.cellpose} (package `cellpose`, BSD-3), trained by its own `train_seg` with "
         "`glioma_hf`; its masks are a label map and don't overlap."
     )
-    if base == SCRATCH:
-        return f"{text} Nothing in it was trained before."
-    return f"{text} Its weights began as published ones, whose licence holds."
+    return f"{text} {beginning_of(base)}"
 
 
 FAMILY = Family(
@@ -265,6 +278,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=usual_bases(),
+    package="cellpose",
     recipe=CellposeRecipe,
     settings=CellposeSettings,
     recipes=RECIPES / "cellpose",

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from glioma_hf.errors import InputError
 from glioma_hf.extras import missing_libraries_named
 from glioma_hf.models.outside.wrapped import SCRATCH, fetched
@@ -38,6 +40,7 @@ def library(major: int | None = None, base: str = "") -> Any:
         )
     with missing_libraries_named(cellpose=extra):
         import cellpose.dynamics
+        import cellpose.metrics
         import cellpose.models
         import cellpose.train
     for name in ("dynamics", "models", "train"):
@@ -89,6 +92,14 @@ def fetched_file(models: Any, base: str, file: str) -> Path:
     """Where a published file lies, fetched by the package if need be."""
     path = Path(models.MODEL_DIR) / file
     return Path(fetched(f"cellpose:{base}", path, lambda: models.cache_model_path(file)))
+
+
+def flow_errors(labels: np.ndarray, flows: np.ndarray, on: Any) -> np.ndarray:
+    """Mean squares of how flows (2, H, W) differ from those of the label map (H, W) that they made: one a label."""
+    package = library()
+    module = package.dynamics if hasattr(package.dynamics, "flow_error") else package.metrics  # Cellpose 4, 3
+    errors: np.ndarray = module.flow_error(labels.astype(int), flows, on)[0]
+    return errors
 
 
 def device() -> Any:

@@ -29,8 +29,10 @@ from glioma_hf.models.outside.wrapped import (
     Found,
     ScaledSettings,
     WrappedSegmenter,
+    beginning_of,
     check_annotated,
     read_arrays,
+    trained_folder,
     tuned,
 )
 from glioma_hf.models.saved import ModelFolder
@@ -116,6 +118,12 @@ class LacssSegmenter(WrappedSegmenter):
         )
         return seen["pred_scores"], seen["pred_contours"], image.shape[:2]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights by their paths in the network."""
+        from flax.traverse_util import flatten_dict
+
+        return {name: np.ascontiguousarray(value) for name, value in flatten_dict(self.weights, sep="/").items()}
+
     def found(self, seen: tuple[Any, Any, tuple[int, int]]) -> Found:
         """Cells of the outlines, which may overlap."""
         scores, outlines, size = seen
@@ -155,13 +163,8 @@ def load(base: str, folder: Path | None) -> LacssSegmenter:
 
     Raises `InputError` for another name, and weights that can't be had or read.
     """
-    if folder is not None or Path(base).is_dir():
-        return _read(folder or Path(base))
-    if base == SCRATCH:
-        raise InputError(f"the model lacss:{SCRATCH} has seen no cell yet; train it first")
-    if base not in PUBLISHED:
-        known = ", ".join([*PUBLISHED, SCRATCH])
-        raise InputError(f"the model lacss:{base} isn't known; it is one of {known}, or a folder that train wrote")
+    if (there := trained_folder("lacss", base, folder, PUBLISHED)) is not None:
+        return _read(there)
     from glioma_hf.models.outside.lacss_pickle import read_published
 
     owner, repo, *_, file = urlparse(library().deploy.model_urls[PUBLISHED[base]]).path.strip("/").split("/")
@@ -233,13 +236,11 @@ def tune(
 
 def save(segmenter: Segmenter, folder: Path, base: str) -> None:
     """Config and weights, by their paths in the network."""
-    from flax.traverse_util import flatten_dict
     from safetensors.numpy import save_file
 
     assert isinstance(segmenter, LacssSegmenter)
     (folder / CONFIG).write_text(segmenter.config.model_dump_json(indent=2))
-    flat = flatten_dict(segmenter.weights, sep="/")
-    save_file({name: np.ascontiguousarray(value) for name, value in flat.items()}, folder / WEIGHTS)
+    save_file(segmenter.arrays(), folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)
 
 
@@ -260,9 +261,7 @@ def _read(folder: Path) -> LacssSegmenter:
 def summary(base: str, recipe: LacssRecipe) -> str:
     """What a card says of a model."""
     text = f"Base: {base}. LACSS (package `lacss`, MIT), trained by its losses with `glioma_hf`; its masks may overlap."
-    if base == SCRATCH:
-        return f"{text} Nothing in it was trained before."
-    return f"{text} Its weights began as published ones, whose licence holds."
+    return f"{text} {beginning_of(base)}"
 
 
 FAMILY = Family(
@@ -271,6 +270,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=("small-2dL",),
+    package="lacss",
     recipe=LacssRecipe,
     settings=LacssSettings,
     recipes=RECIPES / "lacss",

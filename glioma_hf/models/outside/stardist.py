@@ -28,10 +28,12 @@ from glioma_hf.models.outside.wrapped import (
     Found,
     ScaledSettings,
     WrappedSegmenter,
+    beginning_of,
     fetched,
     label_maps,
     read_arrays,
     replaced,
+    trained_folder,
     tuned,
 )
 from glioma_hf.models.saved import ModelFolder
@@ -60,7 +62,9 @@ class StarDistRecipe(Recipe):
     steps_per_epoch: int = Field(100, ge=1, le=10**6)
     batch: int = Field(4, ge=1, le=4096)
     learning_rate: float = Field(3e-4, gt=0, le=10)  # halved where the loss stays for 40 epochs
-    patch: int = Field(256, ge=32, le=2048, multiple_of=16)  # side of a crop; smaller where an image is
+    # Pixels to which cells are scaled: what lies beyond the network's sight isn't learned; 0: images as they are.
+    diameter: float = Field(0.0, ge=0, le=10**4)
+    patch: int = Field(256, ge=32, le=2048, multiple_of=16)  # side of a crop as it is seen; smaller where an image is
     rays: int = Field(32, ge=4, le=256)  # of a polygon; published weights have theirs
     grid: int = Field(2, ge=1, le=8)  # pixels from one candidate to the next
     depth: int = Field(3, ge=1, le=6)  # levels of the U-Net
@@ -109,6 +113,10 @@ class StarDistSegmenter(WrappedSegmenter):
             view, prob_thresh=floor, n_tiles=tiles, show_tile_progress=False, callbacks=[heard]
         )
         return (*seen[:2], seen[-1], image.shape[:2])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights, in the network's order."""
+        return _named(self.model.keras_model.get_weights())
 
     def found(self, seen: tuple[Any, Any, Any, tuple[int, int]]) -> Found:
         """Polygons of the candidates that remain beside better ones."""
@@ -163,13 +171,8 @@ def load(base: str, folder: Path | None) -> StarDistSegmenter:
 
     Raises `InputError` for another name, and weights that can't be had or read.
     """
-    if folder is not None or Path(base).is_dir():
-        return _read(folder or Path(base))
-    if base == SCRATCH:
-        raise InputError(f"the model stardist:{SCRATCH} has seen no cell yet; train it first")
-    if base not in PUBLISHED:
-        known = ", ".join([*PUBLISHED, SCRATCH])
-        raise InputError(f"the model stardist:{base} isn't known; it is one of {known}, or a folder that train wrote")
+    if (there := trained_folder("stardist", base, folder, PUBLISHED)) is not None:
+        return _read(there)
     kind = library().StarDist2D
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     model = fetched(f"stardist:{base}", home / "models" / kind.__name__ / base, lambda: kind.from_pretrained(base))
@@ -193,12 +196,17 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: StarDistRecipe, r
         config = library().Config2D(grid=(recipe.grid, recipe.grid), **shape)
         segmenter = StarDistSegmenter(built(config))
     else:
-        segmenter = load(base, None).with_settings(scale=1.0)
+        segmenter = load(base, None)
+    diameter = typical_diameter(images)
+    scale = recipe.diameter / diameter if recipe.diameter else 1.0
+    segmenter = segmenter.with_settings(scale=min(max(scale, 0.05), 20), cell_diameter=diameter)
+    views = [prepared(image, segmenter) for image, _ in images]
+    labels = [nearest(each, view.shape[:2]) for each, view in zip(labels, views, strict=True)]
     model = segmenter.model
     coarsest = max(model._axes_div_by("YX"))
-    side = min(recipe.patch, *(length for image, _ in images for length in image.shape[:2])) // coarsest * coarsest
+    side = min(recipe.patch, *(length for view in views for length in view.shape[:2])) // coarsest * coarsest
     if not side:
-        raise InputError(f"a training image has fewer than {coarsest} pixels on a side; leave it out")
+        raise InputError(f"a training image has fewer than {coarsest} pixels on a side as it is seen; leave it out")
     model.config.train_patch_size = (side, side)
     model.config.train_batch_size, model.config.train_n_val_patches = recipe.batch, 1
     model.config.train_learning_rate = recipe.learning_rate
@@ -212,7 +220,6 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: StarDistRecipe, r
 
     model.callbacks.append(callback(on_train_batch_end=heard))
     rng = np.random.default_rng(recipe.seed)
-    views = [prepared(image, segmenter) for image, _ in images]
     fit = model.keras_model.fit
     with replaced(model.keras_model, "fit", lambda *values, **words: fit(*values, **{**words, "verbose": 0})):
         model.train(
@@ -223,7 +230,13 @@ def train(base: str, images: Sequence[LabelledPixels], recipe: StarDistRecipe, r
             epochs=recipe.epochs,
             steps_per_epoch=recipe.steps_per_epoch,
         )
-    return segmenter.with_settings(cell_diameter=typical_diameter(images))
+    return segmenter
+
+
+def nearest(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A label map at another size: each pixel's is that of the nearest one."""
+    rows, columns = ((np.arange(new) + 0.5) * old / new for new, old in zip(size, labels.shape, strict=True))
+    return labels[rows.astype(int)[:, None], columns.astype(int)]
 
 
 def augmented(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +262,7 @@ def save(segmenter: Segmenter, folder: Path, base: str) -> None:
     assert isinstance(segmenter, StarDistSegmenter)
     config = StarDistConfig(**{name: getattr(segmenter.model.config, name) for name in SHAPE})
     (folder / CONFIG).write_text(config.model_dump_json(indent=2))
-    save_file(_named(segmenter.model.keras_model.get_weights()), folder / WEIGHTS)
+    save_file(segmenter.arrays(), folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)
 
 
@@ -273,9 +286,8 @@ def summary(base: str, recipe: StarDistRecipe) -> str:
         f"Base: {base}. StarDist (package `stardist`, BSD-3), star-convex polygons, trained by its own `train` with "
         "`glioma_hf`."
     )
-    if base == SCRATCH:
-        return f"{text} {recipe.rays} rays; nothing in it was trained before."
-    return f"{text} Its weights began as published ones, whose licence holds."
+    rays = f" {recipe.rays} rays." if base == SCRATCH else ""
+    return f"{text}{rays} {beginning_of(base)}"
 
 
 FAMILY = Family(
@@ -284,6 +296,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=("2D_versatile_fluo", "2D_versatile_he"),
+    package="stardist",
     recipe=StarDistRecipe,
     settings=StarDistSettings,
     recipes=RECIPES / "stardist",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -48,11 +49,16 @@ class ScaledSettings(WrappedSettings):
 
 
 class Found:
-    """What a network found in an image, best score first, before settings choose among it."""
+    """What a network found in an image, best score first, before settings choose among it.
+
+    Attributes:
+        candidates: what was found.
+        order: their places, (N,), as they came.
+    """
 
     def __init__(self, cells: Instances):
         scores = np.zeros(len(cells)) if cells.scores is None else np.clip(cells.scores, 0, 1)
-        order = np.argsort(-scores, kind="stable")
+        self.order = order = np.argsort(-scores, kind="stable")
         rles = [cells.rles[i] for i in order]
         self.candidates = Instances.from_rles(rles, cells.size, cells.categories[order], scores[order])
 
@@ -120,11 +126,13 @@ def tuned(
     ways: Mapping[str, Sequence[Any]],
     on_progress: OnProgress = ignore,
     typed: bool = False,
+    choosing: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> tuple[AnySegmenter, float]:
     """The segmenter with the settings of the highest AP at IoU 0.5, pooled over images, and that AP.
 
     The network looks at an image once. Every combination of `ways`, settings by name, makes candidates of that, among
-    which score and area choose; `typed`: one of another category than a reference is none of it.
+    which score, area and the settings of `choosing` choose; `typed`: one of another category than a reference is none
+    of it.
     """
     references = [scored_objects(instances) for _, instances in images]
     seen = []
@@ -132,12 +140,12 @@ def tuned(
         seen.append(segmenter.look(check_image(image)))
         on_progress(Progress(f"validation image {number} of {len(images)}", number, len(images)))
     areas = sorted({max(1, round(segmenter.settings.min_area * factor)) for factor in AREAS})
+    chosen = {"score_thresh": SCORE_THRESHS, "min_area": areas, **choosing}
     rated: list[tuple[float, Any]] = []
     for values in product(*ways.values()):
         at = segmenter.with_settings(**dict(zip(ways, values, strict=True)), score_thresh=0.0)
         choices = [
-            at.settings.model_copy(update={"score_thresh": score, "min_area": area})
-            for score, area in product(SCORE_THRESHS, areas)
+            at.settings.model_copy(update=dict(zip(chosen, each, strict=True))) for each in product(*chosen.values())
         ]
         rated += rate([at.found(each) for each in seen], references, choices, typed=typed)
     best, settings = middle_of_best(rated)
@@ -161,6 +169,28 @@ def label_maps(images: Sequence[LabelledPixels], priority: Priority) -> list[np.
     """A label map (H, W) of each image, int32: a pixel that cells share is the first's or the last's by `priority`."""
     check_annotated(images)
     return [instances.to_label_map(priority) for _, instances in images]
+
+
+def trained_folder(name: str, base: str, folder: Path | None, published: Iterable[str]) -> Path | None:
+    """Where what is loaded of the family `name` lies, if it was trained; None for published weights.
+
+    Raises `InputError` for a base that has seen nothing, and one that isn't known.
+    """
+    if folder is not None or Path(base).is_dir():
+        return folder or Path(base)
+    if base == SCRATCH:
+        raise InputError(f"the model {name}:{SCRATCH} has seen no cell yet; train it first")
+    if base not in published:
+        known = ", ".join([*published, SCRATCH])
+        raise InputError(f"the model {name}:{base} isn't known; it is one of {known}, or a folder that train wrote")
+    return None
+
+
+def beginning_of(base: str) -> str:
+    """What a card says of the weights that training began with."""
+    if base == SCRATCH:
+        return "Nothing in it was trained before."
+    return "Its weights began as published ones, whose licence holds."
 
 
 def fetched(what: str, path: Path, get: Callable[[], Any]) -> Any:

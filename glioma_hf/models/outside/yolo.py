@@ -64,7 +64,8 @@ class YoloRecipe(Recipe):
     batch: int = Field(16, ge=1, le=4096)
     optimizer: Literal["auto", "SGD", "Adam", "AdamW"] = "auto"  # auto chooses its learning rate too
     learning_rate: float = Field(0.01, gt=0, le=10)
-    warmup_epochs: float = Field(3.0, ge=0, le=10**4)  # in which it rises, for at least 100 batches; 0: none
+    nominal_batch: int = Field(64, ge=1, le=4096)  # images whose gradients make one step, of smaller batches several
+    warmup_epochs: float = Field(3.0, ge=0, le=10**4)  # in which it rises; 0: none
     overlap_mask: bool = False  # whether masks are one map in training, where of two that overlap the smaller is whole
     mosaic: float = Field(1.0, ge=0, le=1)  # how often four images are put together
     close_mosaic: int = Field(10, ge=0, le=10**6)  # epochs at the end without that
@@ -238,6 +239,8 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=(SCRATCH,),
+    untrained=(SCRATCH,),
+    package="ultralytics",
     recipe=YoloRecipe,
     settings=YoloSettings,
     recipes=RECIPES / "yolo",

@@ -51,6 +51,7 @@ def trained_weights(net: Any, name: str, recipe: Any, run: Run, work: Path) -> d
         "patience": recipe.epochs,
         "imgsz": recipe.size,
         "batch": recipe.batch,
+        "nbs": recipe.nominal_batch,
         "optimizer": recipe.optimizer,
         "lr0": recipe.learning_rate,
         "warmup_epochs": recipe.warmup_epochs,

@@ -127,6 +127,7 @@ FAMILY = Family(
     tuned="trained",
     summary=summary,
     bases=(IMAGENET,),
+    untrained=(IMAGENET,),
     recipe=UNetRecipe,
     settings=UNetSettings,
     recipes=RECIPES,

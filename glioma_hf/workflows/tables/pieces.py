@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from glioma_hf import __version__
 from glioma_hf.benchmark.results import ResultRow
 from glioma_hf.benchmark.scoring import score_sets
 from glioma_hf.benchmark.scoring_files import InstanceSet, read_predictions, read_references
-from glioma_hf.benchmark.table import Cell, ModelEntry
+from glioma_hf.benchmark.table import Cell, ModelEntry, Training
 from glioma_hf.data.images import decode_image
 from glioma_hf.data.parquet import image_bytes, split_rows
 from glioma_hf.data.splits import find_split, load_images
@@ -44,6 +45,7 @@ class ModelRecord(BaseModel):
         folder: of a trained model, beside the record.
         settings: how it predicts; None where nothing was chosen.
         thresholds_from: the data set and split on which that was chosen.
+        seconds, cpu_seconds: of training and of choosing thresholds.
         typed: whether one model answers all tasks, by the categories of what it finds.
     """
 
@@ -60,6 +62,7 @@ class ModelRecord(BaseModel):
     seed: int | None = None
     training_images: list[str] | None = None
     seconds: float | None = None
+    cpu_seconds: float | None = None
     typed: bool = False
 
 
@@ -72,6 +75,7 @@ class SplitRecord(BaseModel):
     images: int
     cells: int
     seconds: float
+    cpu_seconds: float | None = None
     device: str
     parameters: int | None
 
@@ -93,6 +97,7 @@ class Found:
 
     results: list[dict[str, Any]]
     seconds: float
+    cpu_seconds: float
     device: str
     parameters: int | None
 
@@ -123,12 +128,21 @@ class MadeCell:
 
 def make_model(shared: tuple[str, OnProgress], maker: Maker) -> ModelRecord:
     """Train a model, or choose the thresholds of one for a task; `shared` is the folder of models."""
+    started, used = time.perf_counter(), _cpu_seconds()
+    record = _as_it_comes(maker) if maker.entry.train is None else _trained(shared, maker, maker.entry.train)
+    if maker.data is None:
+        return record
+    took = {"seconds": time.perf_counter() - started, "cpu_seconds": _cpu_seconds() - used}
+    return record.model_copy(update=took)
+
+
+def _cpu_seconds() -> float:
+    """Of all cores, that this process and those that it began and that are over have used."""
+    return sum(os.times()[:4])
+
+
+def _trained(shared: tuple[str, OnProgress], maker: Maker, training: Training) -> ModelRecord:
     models, on_progress = shared
-    started = time.perf_counter()
-    training = maker.entry.train
-    if training is None:
-        record = _as_it_comes(maker)
-        return record.model_copy(update={"seconds": time.perf_counter() - started}) if maker.data else record
     assert maker.data is not None
     family, base = find_base(training.model)
     task = str(maker.task)
@@ -150,7 +164,6 @@ def make_model(shared: tuple[str, OnProgress], maker: Maker) -> ModelRecord:
         recipe=maker.recipe,
         seed=maker.seed,
         training_images=scores.training_images,
-        seconds=time.perf_counter() - started,
         typed=task == "all",
     )
 
@@ -185,12 +198,13 @@ def predict_images(models: str, piece: Predicting) -> Found:
     segmenter = _loaded(models, piece.maker.entry.model_dump_json(), piece.record.model_dump_json())
     rows = split_rows(piece.folder, find_split(piece.folder, piece.split), piece.folder, piece.numbers, image=True)
     results: list[dict[str, Any]] = []
-    seconds = 0.0
+    seconds = cpu_seconds = 0.0
     for row in rows:
         pixels = decode_image(image_bytes(row, piece.folder), f"{piece.folder}: {row['file_name']}")
-        started = time.perf_counter()
+        started, used = time.perf_counter(), _cpu_seconds()
         cells = segmenter.segment(pixels)
         seconds += time.perf_counter() - started
+        cpu_seconds += _cpu_seconds() - used
         if cells.size != pixels.shape[:2]:
             raise InputError(
                 f"{piece.maker.entry.name} gave masks of {cells.size[1]} x {cells.size[0]} pixels for an image of "
@@ -198,7 +212,7 @@ def predict_images(models: str, piece: Predicting) -> Found:
             )
         found = cells.to_coco(row["image_id"])
         results += [{k: v for k, v in item.items() if k not in ("id", "iscrowd")} for item in found]
-    return Found(results, seconds, device_name(), parameters_of(segmenter))
+    return Found(results, seconds, cpu_seconds, device_name(), parameters_of(segmenter))
 
 
 @lru_cache(maxsize=1)

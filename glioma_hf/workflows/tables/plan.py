@@ -22,6 +22,7 @@ from glioma_hf.models.saved import ModelFolder
 from glioma_hf.workflows.training import facts_of_model
 
 TRAIN, VALIDATION = "train", "validation"
+NAMED = "recipe"  # among the numbers of a recipe: the named one whose numbers the others are
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ class Plan:
         data = self.folder(training.data or cell.scored.data)
         family, base = find_base(training.model)
         if isinstance(training.recipe, dict):
-            recipe = check_settings(family.recipe, training.recipe, f"the recipe of {cell.model.name}")
+            numbers = dict(training.recipe)
+            start = family.read_recipe(numbers.pop(NAMED)).model_dump() if NAMED in numbers else {}
+            recipe = check_settings(family.recipe, {**start, **numbers}, f"the recipe of {cell.model.name}")
         else:
             recipe = family.read_recipe(training.recipe)
         numbers = recipe.model_copy(update={"seed": cell.seed}).model_dump(mode="json")

@@ -154,12 +154,16 @@ class TableRun:
             "thresholds_from": record.thresholds_from,
             "training_images": record.training_images,
             "train_seconds": record.seconds,
+            "train_cpu_seconds": record.cpu_seconds,
             "validation_ap50": record.validation_ap50,
         }
         split = self.splits.get(self._split(work))
         if split is not None:
             fields |= {
                 "seconds_per_image": split.seconds / max(split.images, 1),
+                "cpu_seconds_per_image": None
+                if split.cpu_seconds is None
+                else split.cpu_seconds / max(split.images, 1),
                 "parameters": split.parameters,
                 "device": split.device,
                 "predictions": self._files(self._split(work))[0].relative_to(self.folder).as_posix(),
@@ -262,6 +266,7 @@ class TableRun:
             images=find_split(split[1], split[2]).images,
             cells=len(rows),
             seconds=sum(part.seconds for part in parts),
+            cpu_seconds=sum(part.cpu_seconds for part in parts),
             device=parts[0].device,
             parameters=parts[0].parameters,
         )

@@ -12,7 +12,9 @@ from glioma_hf.benchmark.comparison import Group, compare
 from glioma_hf.benchmark.paper import paper_source
 from glioma_hf.benchmark.table import Table
 from glioma_hf.benchmark.written import (
+    COSTS,
     cell_text,
+    costs_of,
     differences_told,
     name_of,
     overlap_table,
@@ -50,6 +52,8 @@ def write_table(folder: Path, table: Table, cells: Sequence[MadeCell], on_progre
         panels=[panels.pop((group.data_set, group.split, group.task), []) for group in groups],  # once, not by mode
         score_names=score_names,
         cell_text=cell_text,
+        costs=COSTS,
+        costs_of=costs_of,
         name_of=name_of,
         differences_told=differences_told,
         overlap_table=overlap_table,

@@ -99,7 +99,8 @@ def test_a_checkpoint_becomes_a_saved_model(network, tmp_path):
     for name, value in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
     segmenter = load_segmenter(tmp_path / "model")
-    assert (segmenter.settings.tile, segmenter.settings.tile_overlap) == (512, 0.6)
+    settings = segmenter.settings
+    assert (settings.tile, settings.tile_overlap, settings.views) == (512, 0.6, 3)
     assert ModelFolder(tmp_path / "model").recipe() == FAMILY.read_recipe("mediarformer")
     base = str(tmp_path / "model")
     assert torch.equal(new_network(base).decoder.center.out_conv.weight, network.decoder.center.out_conv.weight)

@@ -16,42 +16,31 @@ except PackageNotFoundError:
 if not THERE.startswith("3."):
     pytest.skip("Cellpose 3 isn't installed: make test-models has it", allow_module_level=True)
 
-from glioma_hf import InputError
+from glioma_hf import InputError, Instances
 from glioma_hf.models import load_segmenter
-from glioma_hf.models.base import Run, Segmenter
+from glioma_hf.models.base import Run
+from glioma_hf.models.outside.cellpose_package import library
 from glioma_hf.models.saved import card
-from glioma_hf.progress import Progress
-from tests.models.contract import PAIR, SCENE, FamilyContract
-
-KEPT: list[Segmenter] = []
-TOLD: list[Progress] = []
+from tests.models.contract import PAIR, SCENE
+from tests.models.outside.wrapped import WrappedContract
 
 
-class TestCellpose(FamilyContract):
+class TestCellpose(WrappedContract):
     name = "cellpose"
     overlaps = False
     loose = {"cellprob_threshold": -1.0, "flow_threshold": 0.0, "min_area": 1}  # noqa: RUF012
+    brief = {"epochs": 25, "images_per_epoch": 4, "batch": 4, "crop": 96}  # noqa: RUF012
 
-    @pytest.fixture
-    def base(self) -> str:
-        return "scratch"
-
-    @pytest.fixture
-    def recipe(self, family):
-        brief = {"epochs": 25, "images_per_epoch": 4, "batch": 4, "crop": 96}
-        return family.read_recipe("quick").model_copy(update=brief)
-
-    @pytest.fixture
-    def trained(self, family, base, recipe) -> Segmenter:
-        """Trained once: segmenters don't change."""
-        if not KEPT:
-            run = Run(on_progress=TOLD.append, workers=0)
-            KEPT.append(family.train(base, [PAIR], recipe, run).with_settings(**self.loose))
-        return KEPT[0]
-
-    def test_it_learns(self, trained):
-        losses = [p.loss for p in TOLD]
-        assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    def test_the_error_of_flows_chooses_as_the_package_does(self, trained):
+        flows, logits, rescale = trained.look(SCENE.image)
+        found = trained.found((flows, logits, rescale))
+        threshold = float(np.median(found.errors)) + 1e-3
+        theirs = library().dynamics.resize_and_compute_masks(
+            flows, logits, niter=int(200 / rescale), cellprob_threshold=-1.0, flow_threshold=threshold, min_size=1
+        )
+        ours = found.select(trained.settings.model_copy(update={"flow_threshold": threshold}))
+        assert ours.iou(Instances.from_label_map(theirs)).max(1).min() == 1
+        assert 0 < len(ours) == theirs.max() < len(found.candidates)
 
     def test_its_card_says_where_it_comes_from(self, family):
         text = card(family, "scratch", family.read_recipe("paper"))

@@ -10,50 +10,37 @@ import numpy as np
 
 from glioma_hf import InputError
 from glioma_hf.models import get_family, load_segmenter
-from glioma_hf.models.base import Run, Segmenter
-from glioma_hf.models.outside.stardist import StarDistSegmenter, built
+from glioma_hf.models.base import Run
+from glioma_hf.models.outside.stardist import StarDistSegmenter, built, nearest
 from glioma_hf.models.saved import ModelFolder, card
-from glioma_hf.progress import Progress
-from tests.models.contract import PAIR, SCENE, FamilyContract
-
-KEPT: list[Segmenter] = []
-TOLD: list[Progress] = []
+from tests.models.contract import PAIR, SCENE
+from tests.models.outside.wrapped import WrappedContract
 
 
-class TestStarDist(FamilyContract):
+class TestStarDist(WrappedContract):
     name = "stardist"
     loose = {"score_thresh": 0.05, "nms_thresh": 0.9, "min_area": 1}  # noqa: RUF012
+    brief = {"epochs": 2, "steps_per_epoch": 15, "batch": 2, "patch": 96, "filters": 8, "learning_rate": 0.001}  # noqa: RUF012
 
-    @pytest.fixture
-    def base(self) -> str:
-        return "scratch"
-
-    @pytest.fixture
-    def recipe(self, family):
-        brief = {"epochs": 2, "steps_per_epoch": 15, "batch": 2, "patch": 96, "filters": 8, "learning_rate": 0.001}
-        return family.read_recipe("quick").model_copy(update=brief)
-
-    @pytest.fixture
-    def trained(self, family, base, recipe) -> Segmenter:
-        """Trained once: segmenters don't change."""
-        if not KEPT:
-            run = Run(on_progress=TOLD.append, workers=0)
-            KEPT.append(family.train(base, [PAIR], recipe, run).with_settings(**self.loose))
-        return KEPT[0]
-
-    def test_it_learns(self, trained):
-        losses = [p.loss for p in TOLD]
-        assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    def test_cells_are_scaled_to_what_the_network_sees(self, trained, recipe):
+        assert trained.settings.scale == pytest.approx(recipe.diameter / trained.settings.cell_diameter)
 
     def test_cells_of_another_size_are_seen_at_another_scale(self, trained):
         wide = trained.for_diameter(2 * trained.settings.cell_diameter)
-        assert wide.settings.scale == pytest.approx(0.5)
+        assert wide.settings.scale == pytest.approx(trained.settings.scale / 2)
         assert wide.segment(np.kron(SCENE.image, np.ones((2, 2), np.uint8))).size == (256, 320)
 
     def test_its_card_says_where_it_comes_from(self, family):
         text = card(family, "scratch", family.read_recipe())
-        assert "32 rays; nothing in it was trained before" in text
+        assert "32 rays. Nothing in it was trained before" in text
         assert "base_model" not in text
+
+
+def test_a_label_map_at_another_size_has_the_nearest_labels():
+    labels = np.arange(1, 13).reshape(3, 4)
+    assert nearest(labels, (3, 4)).tolist() == labels.tolist()
+    assert nearest(np.kron(labels, np.ones((3, 3), int)), (3, 4)).tolist() == labels.tolist()
+    assert nearest(labels, (6, 8)).tolist() == np.kron(labels, np.ones((2, 2), int)).tolist()
 
 
 def test_polygons_lie_where_they_are_in_full_resolution_and_may_overlap():

@@ -12,40 +12,21 @@ import torch
 
 from glioma_hf import InputError, Instances
 from glioma_hf.models import get_family, load_segmenter
-from glioma_hf.models.base import Run, Segmenter
+from glioma_hf.models.base import Run
 from glioma_hf.models.saved import ModelFolder, card
-from glioma_hf.progress import Progress
-from tests.models.contract import PAIR, SCENE, FamilyContract
-
-KEPT: list[Segmenter] = []
-TOLD: list[Progress] = []
+from tests.models.contract import PAIR, SCENE
+from tests.models.outside.wrapped import WrappedContract
 
 
-class TestYolo(FamilyContract):
+class TestYolo(WrappedContract):
     name = "yolo"
     loose = {"score_thresh": 0.0, "box_nms_iou": 0.95, "min_area": 1, "max_det": 30}  # noqa: RUF012
-
-    @pytest.fixture
-    def base(self) -> str:
-        return "scratch"
-
-    @pytest.fixture
-    def recipe(self, family):
-        brief = {"epochs": 12, "size": 160, "batch": 1, "mosaic": 0.0, "close_mosaic": 0, "warmup_epochs": 0.0}
-        return family.read_recipe("quick").model_copy(update=brief)
-
-    @pytest.fixture
-    def trained(self, family, base, recipe) -> Segmenter:
-        """Trained once: segmenters don't change."""
-        if not KEPT:
-            run = Run(on_progress=TOLD.append, workers=0)
-            KEPT.append(family.train(base, [PAIR], recipe, run).with_settings(**self.loose))
-        return KEPT[0]
+    brief = {"epochs": 12, "size": 160, "batch": 1, "mosaic": 0.0, "nominal_batch": 1, "warmup_epochs": 0.0}  # noqa: RUF012
+    falls = 0.9
 
     def test_it_tells_the_categories_of_its_training_apart(self, trained):
         assert trained.config.classes == ("cell", "cell_a")
         assert trained.settings.scale == 1.0
-        assert len(TOLD) == TOLD[-1].total == 12
 
     def test_its_card_says_whose_it_is(self, family):
         text = card(family, "scratch", family.read_recipe())
