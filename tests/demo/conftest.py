@@ -157,8 +157,13 @@ def choose_tab(page, name: str) -> None:
 
 
 def downloads(page, selector: str, folder: Path) -> dict[str, Path]:
-    """What the links give, as they are at one moment; files by the end of their names."""
-    links = page.locator(f"{selector} a[download]").evaluate_all("all => all.map((link) => [link.download, link.href])")
+    """What the links give, once there are some that stay as they are; files by the end of their names."""
+    page.wait_for_selector(f"{selector} a[download]")
+    links, before = [], None
+    while not links or links != before:
+        before = links
+        page.wait_for_timeout(300)
+        links = page.locator(f"{selector} a[download]").evaluate_all("all => all.map((a) => [a.download, a.href])")
     saved = {}
     for name, address in links:
         answer = page.request.get(address)
@@ -171,11 +176,10 @@ def downloads(page, selector: str, folder: Path) -> dict[str, Path]:
 
 def downloads_when(page, selector: str, folder: Path, ready) -> dict[str, Path]:
     """The downloads, once they are as `ready` wants them: they follow what was done after a moment."""
-    for _ in range(300):
+    for _ in range(100):
         files = downloads(page, selector, folder)
-        if files and ready(files):
+        if ready(files):
             return files
-        page.wait_for_timeout(200)
     raise AssertionError("the downloads didn't follow")
 
 
