@@ -25,14 +25,13 @@ from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
 from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.tiles import Tile, fitted_tiles
-from glioma_hf.models.vision.config import COARSEST, SHRINK, STRIDE
+from glioma_hf.models.vision.config import COARSEST, MIRRORED, SHRINK, STRIDE
 from glioma_hf.models.vision.preprocess import Statistics, Windows, resized, standardised, statistics_of
 from glioma_hf.models.vision.resized import ResizedWindows
 from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import BoxMask
 
-MIRRORED: dict[int, list[list[int]]] = {1: [[]], 2: [[], [-2, -1]], 4: [[], [-1], [-2], [-2, -1]]}  # axes turned round
 ASKED_AT_ONCE = 64  # centres; what they take of memory is bounded so
 MOST_CENTRES = 2048  # that a tile is asked for, the hottest; a crowded one has some hundred
 SURROUNDINGS = 32  # pixels as the network sees them, beyond a mask's window: what else a centre should see

@@ -24,18 +24,11 @@ from glioma_hf.models.flows.dynamics import flow_errors, labels_of
 from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.network import FlowNetwork
 from glioma_hf.models.tiles import fitted_tiles
-from glioma_hf.models.vision.config import COARSEST
+from glioma_hf.models.vision.config import COARSEST, MIRRORED
 from glioma_hf.models.vision.preprocess import resized
 from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 
-# Axes turned round; three views are MediarFormer's.
-MIRRORED: dict[int, list[list[int]]] = {
-    1: [[]],
-    2: [[], [-2, -1]],
-    3: [[], [-1], [-2]],
-    4: [[], [-1], [-2], [-2, -1]],
-}
 LEAST_WEIGHT = 1e-3  # of a window's corners, relative to its middle
 
 

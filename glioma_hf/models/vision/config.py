@@ -9,6 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 SHRINK = 2  # pixels of the image per pixel that the network sees, at scale 1
 STRIDE = 2  # of those per cell of the heat map and of the masks
 COARSEST = 32  # pixels that the network sees per cell of its coarsest map: the least step of its input's sides
+# Axes turned round, by the number of views of an image that are averaged; three are MediarFormer's.
+MIRRORED: dict[int, list[list[int]]] = {
+    1: [[]],
+    2: [[], [-2, -1]],
+    3: [[], [-1], [-2]],
+    4: [[], [-1], [-2], [-2, -1]],
+}
 
 Width = Annotated[int, Field(ge=4, le=1024)]
 
