@@ -28,6 +28,7 @@ UNLABELLED_HELP = (
 TEACHER_HELP = "The model that labels those; without it one is trained on the labelled images first."
 COMPARED_HELP = "A base model, one of a family; may be repeated. The embedded SAM and centres:general if left out."
 DIAMETER_HELP = "Pixels across a cell, about; looked up in each image if left out, 0 for as large as in training."
+VIEWS_HELP = "In how many mirrored views an image is seen: slower and a little better; the model decides if left out."
 PIXEL_SIZE_HELP = "Micrometres per pixel, for the shapes; as the image's file says if left out, 0 for shapes in pixels."
 FINDER_HELP = "Another model, such as a folder of the family centres: SAM is asked for the cells that it finds."
 BOXES_HELP = "Ask with the boxes of what the finder finds too, which published SAMs know how to read."
@@ -122,6 +123,7 @@ def predict(
     finder: Annotated[str | None, typer.Option(help=FINDER_HELP)] = None,
     boxes: Annotated[bool | None, typer.Option("--boxes", help=BOXES_HELP)] = None,
     diameter: Annotated[float | None, typer.Option(help=DIAMETER_HELP)] = None,
+    views: Annotated[int | None, typer.Option(min=1, max=8, help=VIEWS_HELP)] = None,
     pixel_size: Annotated[float | None, typer.Option(help=PIXEL_SIZE_HELP)] = None,
     jobs: Annotated[int, typer.Option(min=1, max=1024, help=JOBS_HELP)] = 1,
     scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
@@ -138,9 +140,8 @@ def predict(
     if pixel_size is not None and not (pixel_size == 0 or 1e-6 <= pixel_size <= 10**6):
         raise InputError(f"--pixel-size {pixel_size:g}: give micrometres per pixel; 0 for shapes in pixels")
     paths = find_images(images)
-    segmenter = load_segmenter(
-        model, adapter, thresholds, diameter or None, **_given(prompts=prompts, finder=finder, prompt_boxes=boxes)
-    )
+    settings = _given(prompts=prompts, finder=finder, prompt_boxes=boxes, views=views)
+    segmenter = load_segmenter(model, adapter, thresholds, diameter or None, **settings)
     predicted = run(
         paths,
         out,

@@ -259,4 +259,7 @@ def check_settings(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "they"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields)
+            raise InputError(f"{where}: {name} is no setting of this model; it has {known}") from None
         raise InputError(f"{where}: {name}: {first['msg']}") from None

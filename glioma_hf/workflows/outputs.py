@@ -65,10 +65,8 @@ def write_instances(
                 (write_label_tiles if isinstance(pixels, OpenedImage) else write_label_map)(instances, partial)
             elif kind == "rois":
                 write_rois(instances, partial)
-            elif kind == "qupath":
-                write_geojson(
-                    instances, partial, for_qupath(instances, measures(instances, pixel_size).to_dict("records"))
-                )
+            elif kind == "qupath" and measured is not None:
+                write_geojson(instances, partial, for_qupath(instances, measured.to_dict("records")))
             else:
                 partial.write_text(json.dumps(results(instances, image_id)))
 

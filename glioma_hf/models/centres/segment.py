@@ -34,6 +34,7 @@ from glioma_hf.rle import BoxMask
 
 ASKED_AT_ONCE = 64  # centres; what they take of memory is bounded so
 MOST_CENTRES = 2048  # that a tile is asked for, the hottest; a crowded one has some hundred
+SEEN_ONCE = 2 * 10**6  # pixels: larger images are seen once unless settings say otherwise, or people wait a minute
 SURROUNDINGS = 32  # pixels as the network sees them, beyond a mask's window: what else a centre should see
 
 
@@ -46,10 +47,11 @@ class CentreSettings(SelectionSettings):
     mask_nms_iou: float = Field(0.3, ge=0, le=1)  # two masks of more are one cell
     mask_nms_cover: float = Field(0.6, ge=0, le=1)  # of the smaller of two masks
     min_area: int = Field(80, ge=0, le=2**28)  # pixels
-    views: Literal[1, 2, 4] = 4  # in which the image is seen: as it is and mirrored
+    # In which the image is seen, as it is and mirrored; "auto": four, of images over two million pixels one.
+    views: Literal["auto", 1, 2, 4] = "auto"
     scale: float = Field(1.0, ge=0.05, le=20)  # at which the image is seen
     cell_diameter: float = Field(50.0, gt=0, le=10**5)  # pixels: the circle of the area of cells in training
-    tile: int = Field(896, ge=384, le=8192, multiple_of=COARSEST)  # largest side, as the network sees it
+    tile: int = Field(1120, ge=384, le=8192, multiple_of=COARSEST)  # largest side, as the network sees it
 
     @property
     def least_score(self) -> float:
@@ -99,9 +101,10 @@ class CentreSegmenter(ScaledSegmenter):
         tiles, sides = fitted_tiles(seen, largest, shared, COARSEST, begin, scale)
         names = self.network.config.classes
         category = np.array([CATEGORIES.index(name) for name in names] or [0])
+        mirrored = MIRRORED[self._views(view)]
         parts = []
         for done, tile in enumerate(tiles, start=1):
-            masks = list(self._masks_of_tile(view, tile, sides, found, size))
+            masks = list(self._masks_of_tile(view, tile, sides, mirrored, found, size))
             scores = np.array([score for _, score, _ in masks])
             categories = category[[kind for _, _, kind in masks]]
             parts.append(Instances.from_box_masks([m for m, _, _ in masks], size, scores=scores, categories=categories))
@@ -113,13 +116,24 @@ class CentreSegmenter(ScaledSegmenter):
         around = 2 * (self.network.config.reach * STRIDE + SURROUNDINGS)
         return -(-around // COARSEST) * COARSEST
 
+    def _views(self, view: Windows) -> int:
+        """In how many views an image is seen."""
+        if self.settings.views != "auto":
+            return self.settings.views
+        return 4 if view.shape[0] * view.shape[1] <= SEEN_ONCE else 1
+
     def _masks_of_tile(
-        self, view: Windows, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
+        self,
+        view: Windows,
+        tile: Tile,
+        sides: tuple[int, int],
+        mirrored: list[list[int]],
+        found: Statistics,
+        size: tuple[int, int],
     ) -> Iterator[tuple[BoxMask, float, int]]:
         """Masks that pass, their scores, and their classes."""
         settings, config = self.settings, self.network.config
         pixels = self._pixels(view, tile, sides, found)
-        mirrored = MIRRORED[settings.views]
         looks = [self._look(pixels.flip(axes)) for axes in mirrored]
         heats = [torch.sigmoid(maps.heat[0]).flip(axes) for maps, axes in zip(looks, mirrored, strict=True)]
         heat = torch.stack(heats).mean(0)

@@ -177,3 +177,15 @@ def test_what_makes_no_sense_is_refused():
             segmenter.with_settings(**changes)
     with pytest.raises(InputError, match="out of bounds"):
         segmenter.with_settings(scale=20).segment(np.zeros((4000, 4000), np.uint8))
+
+
+def test_large_images_are_seen_once_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr("glioma_hf.models.centres.segment.SEEN_ONCE", 64 * 64)
+    painter = Painter()
+    seen = []
+    monkeypatch.setattr(painter, "maps", lambda pixels, own=painter.maps: seen.append(pixels) or own(pixels))
+    segmenter = CentreSegmenter(painter, CentreSettings())
+    for size, chosen, views in ((64, {}, 4), (65, {}, 1), (65, {"views": 2}, 2)):
+        seen.clear()
+        segmenter.with_settings(**chosen).segment(np.zeros((size, 64), np.uint8))
+        assert len(seen) == views
