@@ -20,15 +20,16 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export GRADIO_ANALYTICS_ENABLED := False
 
 FUZZ_SECONDS ?= 600
+USUAL := not long and not alone and not exhaustive and not encoders
 
-.PHONY: quickstart test audit fuzz test-light test-postgres test-models test-encoders test-pythons test-wheel docs \
+.PHONY: quickstart test test-long audit fuzz test-light test-postgres test-models test-encoders test-pythons test-wheel docs \
 	setup browser clean
 
 quickstart: $(VENV)/.installed ## set up and run the main job offline, into $(OUT)
 	@echo "== running the main job: synthetic archive -> data set -> LoRA -> predictions -> scores -> report"
 	$(BIN)/glioma-hf quickstart --out $(OUT)
 
-test: setup browser ## set up and run lint, types and all tests
+test: setup browser ## set up and run lint, types and the tests
 	@echo "== lint"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,10 +37,13 @@ test: setup browser ## set up and run lint, types and all tests
 	$(BIN)/mypy
 	@echo "== tests, a process for each core"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/demo \
-		-m "not exhaustive and not alone and not encoders"
-	@echo "== tests of the page and of several processes, one after the other: a busy machine keeps them waiting"
-	$(BIN)/python -m pytest tests/demo
-	$(BIN)/python -m pytest -m "alone and not exhaustive" tests/leaderboard tests/models tests/workflows tests/test_executor.py
+		-m "$(USUAL)"
+	@echo "== tests of the page, one after the other: a busy machine keeps them waiting"
+	$(BIN)/python -m pytest -m "$(USUAL)" tests/demo
+
+test-long: setup browser ## what test leaves out: full size, many processes, many visitors; a change seldom breaks it
+	@echo "== long tests, one after the other"
+	$(BIN)/python -m pytest -m "(long or alone) and not exhaustive"
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"

@@ -218,6 +218,7 @@ def test_files_are_the_files(readme_folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_block_runs(readme_folder, tmp_path):
     """Every page with a block that runs, in one process; what it says names the page and the step it stopped at."""
     start = tmp_path / "start"

@@ -34,6 +34,7 @@ def test_it_uses_the_public_face_alone(example: Path):
     assert f"python examples/{example.name} --out" in told
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_first_image(archive, tmp_path):
     told = run("first_image", "--archive", archive, "--out", tmp_path / "out")
@@ -43,6 +44,7 @@ def test_first_image(archive, tmp_path):
     assert (tmp_path / "out" / "cells" / "test_001.csv").is_file()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_own_data_set(tmp_path):
     told = run("own_data_set", "--out", tmp_path / "out")
@@ -51,6 +53,7 @@ def test_own_data_set(tmp_path):
     assert (tmp_path / "out" / "scores.csv").read_text().startswith("iou,ap,precision")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_score_two_models(folder, tmp_path):
     told = run("score_two_models", "--data", folder, "--out", tmp_path / "out")

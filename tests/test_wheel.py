@@ -104,6 +104,7 @@ def test_it_is_the_wheel_that_is_imported(elsewhere, wheel):
     assert wheel.name.startswith(f"glioma_hf-{where[1]}-")
 
 
+@pytest.mark.long
 def test_main_job(elsewhere, archive):
     (elsewhere.work / "recipe.json").write_text(BRIEF.model_dump_json())
     options = ["--archive", archive, "--model", "embedded", "--recipe", "recipe.json", "--out", "results"]
@@ -112,6 +113,7 @@ def test_main_job(elsewhere, archive):
     assert {"report.html", "scores.json", "dataset"} <= {p.name for p in (elsewhere.work / "results").iterdir()}
 
 
+@pytest.mark.long
 def test_metric(elsewhere):
     code = f"""
 import evaluate
@@ -125,6 +127,7 @@ print(evaluate.load(str(path)).compute(predictions=[[{CELL}]], references=[[{CEL
     assert float(ap50) == 1
 
 
+@pytest.mark.long
 def test_demo(elsewhere):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -50,6 +50,7 @@ def measured(*arguments: object) -> tuple[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_full_size_in_bounded_memory_resumed_and_counted(full_size, tmp_path):
     prepare = [PROGRAM, "data", "prepare", "--archive", full_size, "--out", tmp_path / "set"]
     broken = subprocess.Popen([*map(str, prepare)], stderr=subprocess.PIPE, text=True)

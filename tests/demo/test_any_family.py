@@ -17,6 +17,8 @@ from tests.conftest import ROOT
 from tests.demo.conftest import WIDE, downloads, find_cells, open_sample, screenshot
 from tests.models.contract import PAIR
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def served(browser):  # with a page of its own, which knows nothing of this

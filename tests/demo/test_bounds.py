@@ -21,6 +21,7 @@ from tests.demo.visitor import Told, Visitor, given
 from tests.strategies import square
 
 pytest.importorskip("gradio")
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,7 @@ def test_a_session_opens_again_where_it_was_left(visit, tmp_path):
     assert "isn't JSON" in told_badly(again, "#status")
 
 
+@pytest.mark.long
 def test_the_strip_on_a_phone(visit, tmp_path):
     page = visit(viewport=NARROW)
     open_images(page, *[image(tmp_path, f"{n}.tif", n) for n in range(5)])

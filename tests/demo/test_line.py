@@ -80,6 +80,7 @@ def test_the_line_is_of_bounded_length(turns):
         line.ticket("segment").__enter__()
 
 
+@pytest.mark.long
 def test_five_visitors_at_once(server):
     """Each waits for those before, and for no longer."""
     from tests.demo.visitor import Visitor

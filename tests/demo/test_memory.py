@@ -13,6 +13,7 @@ from tests.demo.visitor import Visitor
 
 if not Path("/proc/self/statm").exists():
     pytest.skip("how much a process holds is read from /proc", allow_module_level=True)
+pytestmark = pytest.mark.long
 
 VISITORS = 6  # half of those who come
 PICTURE = (1200, 1600)  # of noise, which is shown by 2 MB

@@ -282,6 +282,7 @@ def test_models_that_arent_there_are_told(visit):
     page.wait_for_selector("#status:has-text('obody/nothing: no saved model lies there, and the Hub has none')")
 
 
+@pytest.mark.long
 def test_two_visitors_at_once(visit):
     pages = {name: visit() for name in ("Crowded cells", "Sparse cells")}
     for name, page in pages.items():

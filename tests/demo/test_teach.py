@@ -112,6 +112,7 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     assert downloads(other, "#downloads", tmp_path / "other")["coco.json"].read_text() == results["taught"]
 
 
+@pytest.mark.long
 def test_outlines_of_imagej_and_drawn_ones_count(visit, lesson):
     page = visit("Teach")
     open_image(page, lesson["image"])
@@ -129,6 +130,7 @@ def test_outlines_of_imagej_and_drawn_ones_count(visit, lesson):
     page.wait_for_selector(f"#teach-viewer .summary:has-text('{len(CELLS)} outlines')")
 
 
+@pytest.mark.long
 def test_drawn_outlines_alone_teach_and_cancel_stops(visit, lesson):
     page = visit("Teach")
     open_image(page, lesson["image"])

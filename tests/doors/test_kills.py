@@ -34,6 +34,7 @@ def killed(kind: str, archives: tuple[Path, Path], folder: Path, every: int) -> 
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["prepare", "prepare-again", "train"])
 def test_after_a_kill_at_some_calls(kind, archives, folder):
     result = killed(kind, archives, folder, 13)

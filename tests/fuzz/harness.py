@@ -43,7 +43,7 @@ class Finding:
 
 
 def check(
-    function: Callable[[bytes], Any], data: Iterable[bytes], seconds: float = 1, megabytes: int = 500
+    function: Callable[[bytes], Any], data: Iterable[bytes], seconds: float = 2, megabytes: int = 500
 ) -> list[Finding]:
     """Run `function` on each input in a worker process and tell the findings.
 

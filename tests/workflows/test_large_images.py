@@ -87,6 +87,7 @@ def test_a_large_overlay_is_reduced_which_is_told(image, tmp_path, monkeypatch):
     assert is_purple(small).sum() > 1000
 
 
+@pytest.mark.long
 def test_what_is_broken_off_leaves_nothing_half_written(image, tmp_path, monkeypatch):
     def stop(progress) -> None:
         if "tile 3" in progress.message:
@@ -149,6 +150,7 @@ print(found.cells, most() - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system doesn't tell")
 def test_memory_doesnt_grow_with_the_image(tmp_path):
     empty = np.full((512, 512), 20_000, np.uint16)

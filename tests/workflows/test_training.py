@@ -50,6 +50,7 @@ def test_adapter_carries_recipe_and_thresholds(adapter):
     assert (metric["name"], metric["value"]) == ("AP50", round(scores["validation_ap50"], 4))
 
 
+@pytest.mark.long
 def test_training_that_was_broken_off_goes_on(folder, tmp_path):
     recipe = BRIEF.model_copy(update={"tiles_per_image": 18, "epochs": 1, "check_every": 1, "precision": "fp32"})
 

@@ -74,6 +74,8 @@ class UNetSegmenter(ScaledSegmenter, PixelSegmenter):
         self.network, self.settings = network.eval(), settings or UNetSettings()
         self.device = next(network.parameters()).device
         self.fast = has_fast_bfloat16(self.device)
+        if self.device.type == "cpu":
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """See `Segmenter`."""

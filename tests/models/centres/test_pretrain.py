@@ -28,6 +28,7 @@ def run(*arguments: str) -> str:
     return result.output
 
 
+@pytest.mark.long
 def test_one_model_is_made_from_scenes_and_the_next_from_it(tmp_path, folder):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(SHORT.model_copy(update={"composed": 1}).model_dump_json())

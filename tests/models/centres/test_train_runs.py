@@ -147,6 +147,7 @@ if state.is_main_process:
 """
 
 
+@pytest.mark.alone
 def test_two_processes_share_a_batch(tmp_path):
     run_in_two_processes(SHARED, tmp_path)
     weights, start = (

@@ -173,6 +173,7 @@ def test_adapters_fit_the_published_sizes(size, millions):
     assert len(places) == 2 * SHAPES[size][1] + 14
 
 
+@pytest.mark.long
 def test_a_model_of_vit_b_shape_trains_predicts_and_is_saved(tmp_path):
     torch.manual_seed(0)
     model = CellSam(facebook("base", 128)).eval()

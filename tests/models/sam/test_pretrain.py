@@ -20,6 +20,7 @@ def _fresh_accelerate():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.mark.long
 def test_a_short_run_learns_resumes_and_exports(tiny_model, tmp_path, monkeypatch):
     small = SceneConfig(width=96, height=96, cells_per_megapixel=(700, 900))
     original = scenes.draw_scenes
