@@ -43,7 +43,8 @@ test: setup browser ## set up and run lint, types and the tests
 
 test-long: setup browser ## what test leaves out: full size, many processes, many visitors; a change seldom breaks it
 	@echo "== long tests, one after the other"
-	$(BIN)/python -m pytest -m "(long or alone) and not exhaustive"
+	$(BIN)/python -m pytest --ignore tests/demo -m "(long or alone) and not exhaustive"
+	$(BIN)/python -m pytest -m long tests/demo
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like
 	@echo "== tests of data and metric, $$($(LIGHT)/bin/python --version), no extras"
