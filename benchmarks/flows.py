@@ -35,8 +35,8 @@ from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.metrics.scoring_options import ScoringOptions
 from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.models.base import Run
+from glioma_hf.models.flows.dynamics import check_installed
 from glioma_hf.models.flows.segment import FlowSegmenter, usual_settings
-from glioma_hf.models.flows.sight import scaled
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.progress import Progress
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
@@ -65,6 +65,7 @@ def trained(work: Path, steps: int) -> Path:
 
 def our_way(segmenter: FlowSegmenter) -> Way:
     """What `predict` does."""
+    check_installed()  # what is imported on first use isn't measured, on either side
 
     def way(image: np.ndarray) -> tuple[Any, Callable[[], Instances]]:
         maps = segmenter.maps(image)
@@ -88,16 +89,20 @@ class Joined(torch.nn.Module):
 
 def authors_way(segmenter: FlowSegmenter, authors: Path) -> Way:
     """The authors' `Predictor` without what reads and writes files."""
+    import monai.transforms  # type: ignore[import-not-found]
     import scipy.ndimage
 
-    for name in ("core", "core.MEDIAR"):  # without what their packages import for training
+    packages = ("core", "core.MEDIAR", "train_tools", "train_tools.data_utils", "train_tools.data_utils.custom")
+    for name in packages:  # without what they import for training
         package = types.ModuleType(name)
         package.__path__ = [str(authors.joinpath(*name.split(".")))]
         sys.modules[name] = package
     sys.modules["core.BasePredictor"] = types.ModuleType("core.BasePredictor")
     sys.modules["core.BasePredictor"].BasePredictor = object  # type: ignore[attr-defined]
     sys.modules.setdefault("scipy.ndimage.filters", scipy.ndimage)  # its name in newer SciPy
+    monai.transforms.compose.MapTransform = monai.transforms.MapTransform  # where it was in older MONAI
     from core.MEDIAR import Predictor as module  # type: ignore[import-not-found]
+    from train_tools.data_utils.custom.NormalizeImage import CustomNormalizeImage  # type: ignore[import-not-found]
 
     predictor = module.Predictor.__new__(module.Predictor)
     predictor.hflip_tta, predictor.vflip_tta = module.HorizontalFlip(), module.VerticalFlip()
@@ -106,7 +111,8 @@ def authors_way(segmenter: FlowSegmenter, authors: Path) -> Way:
     predictor.model = Joined(plain).eval()
 
     def way(image: np.ndarray) -> tuple[Any, Callable[[], Instances]]:
-        pixels = torch.from_numpy(scaled(image).pixels(image)).expand(1, 3, -1, -1)
+        normalised = CustomNormalizeImage(percentiles=[0.0, 99.5])(np.stack([image] * 3, 2))
+        pixels = torch.as_tensor(monai.transforms.ScaleIntensity()(normalised.transpose(2, 0, 1)))[None]
         maps = predictor._inference(pixels).numpy()
         return maps, lambda: Instances.from_label_map(predictor._post_process(maps).astype(np.int64))
 

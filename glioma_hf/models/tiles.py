@@ -69,6 +69,21 @@ def _fitted(length: int, largest: int, shared: int, step: int, begin: int) -> tu
     return side, starts
 
 
+def ending_tiles(shape: tuple[int, ...], side: int, advance: int) -> list[Tile]:
+    """Square tiles over a view (H, W), each `advance` pixels after the one before; the last ends where the view does.
+
+    They lie as MONAI's sliding windows do: about the middle of a view that is smaller than a tile.
+    """
+    tops, lefts = (_ending(length, side, advance) for length in shape)
+    return _tiles(tops, lefts, (side, side), 1.0)
+
+
+def _ending(length: int, side: int, advance: int) -> list[int]:
+    if length <= side:
+        return [-((side - length) // 2)]
+    return [*range(0, length - side, advance), length - side]
+
+
 def _tiles(tops: list[int], lefts: list[int], sides: tuple[int, int], scale: float) -> list[Tile]:
     tiles = []
     for row, top in enumerate(tops):

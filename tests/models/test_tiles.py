@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import itertools
 
-from glioma_hf.models.tiles import fitted_tiles, owned, tiles_over
+from glioma_hf.models.tiles import ending_tiles, fitted_tiles, owned, tiles_over
 
 
 @pytest.mark.parametrize("overlap", [0, 0.25, 0.375, 0.5, 0.9])
@@ -35,6 +35,16 @@ def test_fitted_tiles_overlap_as_they_should_reach_the_end_and_are_no_larger_tha
     assert all(top % 32 == 0 for top in (*tops, height))
     assert all(after - before == height - 192 for before, after in itertools.pairwise(tops))
     assert [tile.own[0] for tile in tiles[1:]] == [tile.own[2] for tile in tiles[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"),
+    [(512, [0]), (513, [0, 1]), (716, [0, 204]), (717, [0, 204, 205]), (1024, [0, 204, 408, 512]), (101, [-205])],
+)
+def test_ending_tiles_end_where_the_view_does(length, starts):
+    tiles = ending_tiles((length, 2592), 512, 204)
+    assert sorted({tile.top for tile in tiles}) == starts
+    assert sorted({tile.left for tile in tiles}) == [*range(0, 2080, 204), 2080]
 
 
 @pytest.mark.parametrize("length", [384, 385, 544, 545, 1001, 1300, 5000])

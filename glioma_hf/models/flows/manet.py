@@ -18,7 +18,6 @@ from transformers import SegformerConfig, SegformerModel
 from glioma_hf.errors import InputError
 from glioma_hf.models.flows.recipe import MediarConfig
 from glioma_hf.models.flows.sight import Scaled, scaled
-from glioma_hf.models.vision.config import COARSEST
 
 # Depths, channels and attention heads of the stages, of strides 4, 8, 16, 32. `tiny` is for tests.
 MIT: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
@@ -39,10 +38,9 @@ class MediarNetwork(nn.Module):
 
     Attributes:
         shrink, stride: see `FlowNetwork`.
-        alignment: pixels of which windows' sides are multiples.
     """
 
-    shrink, stride, alignment = 1, 1, COARSEST
+    shrink, stride = 1, 1
 
     def __init__(self, config: MediarConfig, encoder: Any = None):
         super().__init__()

@@ -23,13 +23,18 @@ from glioma_hf.models.device import has_fast_bfloat16
 from glioma_hf.models.flows.dynamics import flow_errors, labels_of
 from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.network import FlowNetwork
-from glioma_hf.models.tiles import fitted_tiles
+from glioma_hf.models.flows.sight import Scaled, Standardised
+from glioma_hf.models.tiles import Tile, ending_tiles, fitted_tiles
 from glioma_hf.models.vision.config import COARSEST, MIRRORED
 from glioma_hf.models.vision.preprocess import resized
 from glioma_hf.models.vision.scaled import ScaledSegmenter
 from glioma_hf.progress import OnProgress, Progress, ignore
 
 LEAST_WEIGHT = 1e-3  # of a window's corners, relative to its middle
+SIGMA = 0.125  # of the Gaussian that a window's weights are, in shares of its side
+
+Sides = tuple[int, int]
+Part = tuple[slice, slice]
 
 
 class FlowSettings(Settings):
@@ -116,23 +121,26 @@ class FlowSegmenter(ScaledSegmenter):
         network, sight = self.networks[0], self.networks[0].look(view)
         shrink, stride = network.shrink, network.stride
         seen = tuple(-(-length // shrink) for length in view.shape[:2])
-        begin = network.alignment
-        shared = min(round(settings.tile * settings.tile_overlap / COARSEST) * COARSEST, settings.tile - COARSEST)
-        tiles, sides = fitted_tiles(seen, max(settings.tile, shared + begin), shared, COARSEST, begin)
-        bottom, right = max(tile.top for tile in tiles) + sides[0], max(tile.left for tile in tiles) + sides[1]
-        total = torch.zeros(3 * network.config.maps, bottom // stride, right // stride, device=self.device)
-        weights, weight = torch.zeros_like(total[0]), _bell(sides, stride, len(tiles) > 1).to(self.device)
+        tiles, sides, reach = self._windows(seen)
+        total = torch.zeros(3 * network.config.maps, *(length // stride for length in reach), device=self.device)
+        weights, bell = torch.zeros_like(total[0]), _bell(sides, stride, len(tiles) > 1).to(self.device)
+        for tile in tiles:
+            inside, part = _shared(tile.top, tile.left, sides, reach, stride)
+            weights[inside] += bell[part]
+        views = MIRRORED[settings.views]
         for done, tile in enumerate(tiles, start=1):
-            top, left = shrink * tile.top, shrink * tile.left
-            window = view[top : top + shrink * sides[0], left : left + shrink * sides[1]]
-            grey = torch.from_numpy(sight.pixels(window))
-            pixels = F.pad(grey, (0, sides[1] - grey.shape[1], 0, sides[0] - grey.shape[0]))[None, None]
-            rows = slice(tile.top // stride, (tile.top + sides[0]) // stride)
-            columns = slice(tile.left // stride, (tile.left + sides[1]) // stride)
-            total[:, rows, columns] += weight * self._look(pixels.to(self.device))
-            weights[rows, columns] += weight
+            inside, part = _shared(tile.top, tile.left, sides, reach, stride)
+            share, pixels, before = bell[part] / weights[inside] / len(views), None, None
+            for axes in views:
+                turned = axes if isinstance(network, MediarNetwork) else []  # windows lie as in a mirrored image
+                top = seen[0] - sides[0] - tile.top if -2 in turned else tile.top
+                left = seen[1] - sides[1] - tile.left if -1 in turned else tile.left
+                if pixels is None or before != (top, left):
+                    pixels, before = self._pixels(sight, view, top, left, sides), (top, left)
+                inside, part = _shared(top, left, sides, reach, stride)
+                total[(..., *inside)] += share.flip(turned) * self._look(pixels, axes)[(..., *part)]
             on_progress(Progress(done=done, total=len(tiles)))
-        return _enlarged(total / weights, shrink * stride / settings.scale, size)
+        return _enlarged(total, shrink * stride / settings.scale, size)
 
     def found(self, maps: np.ndarray) -> Found:
         """Cells that maps (3 C, H, W) make at the chance from which a pixel is a cell's."""
@@ -151,25 +159,62 @@ class FlowSegmenter(ScaledSegmenter):
             parts.append((part, flow_errors(labels, flows)[cells.ids - 1]))
         return Found(parts)
 
-    def _look(self, pixels: Tensor) -> Tensor:
-        """The maps of a window (1, 1, H, W), as all networks and views have them in the mean: (3 C, h, w)."""
+    def _windows(self, seen: tuple[int, ...]) -> tuple[list[Tile], tuple[int, int], tuple[int, ...]]:
+        """Windows over an image as the network sees it, their height and width, and how far maps reach.
+
+        MediarFormer's lie where its authors have them, those of the light network where it sees parts alike.
+        """
+        network, tile, overlap = self.networks[0], self.settings.tile, self.settings.tile_overlap
+        if isinstance(network, MediarNetwork):
+            return ending_tiles(seen, tile, int(tile * (1 - overlap))), (tile, tile), seen
+        begin = network.alignment
+        shared = min(round(tile * overlap / COARSEST) * COARSEST, tile - COARSEST)
+        tiles, sides = fitted_tiles(seen, max(tile, shared + begin), shared, COARSEST, begin)
+        return tiles, sides, (max(each.top for each in tiles) + sides[0], max(each.left for each in tiles) + sides[1])
+
+    def _pixels(self, sight: Scaled | Standardised, view: np.ndarray, top: int, left: int, sides: Sides) -> Tensor:
+        """A window (1, 1, H, W) as the network sees it, zeros where it reaches beyond the image."""
+        shrink = self.networks[0].shrink
+        rows, columns = (
+            slice(shrink * max(start, 0), shrink * (start + side))
+            for start, side in zip((top, left), sides, strict=True)
+        )
+        grey = torch.from_numpy(sight.pixels(view[rows, columns]))
+        above, before = max(-top, 0), max(-left, 0)
+        beyond = (before, sides[1] - before - grey.shape[1], above, sides[0] - above - grey.shape[0])
+        return F.pad(grey, beyond)[None, None].to(self.device)
+
+    def _look(self, pixels: Tensor, axes: list[int]) -> Tensor:
+        """The maps of a window (1, 1, H, W) seen mirrored, in the mean of all networks, turned back: (3 C, h, w)."""
         looks = []
         for network in self.networks:
-            for axes in MIRRORED[self.settings.views]:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
-                    seen = network(pixels.flip(axes))
-                flows = seen["flows"][0].flip(axes)
-                for axis in axes:  # what flowed down now flows up
-                    flows[axis + 2 :: 2] *= -1
-                looks.append(torch.cat([flows, seen["cells"][0].flip(axes)]))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+                seen = network(pixels.flip(axes))
+            flows = seen["flows"][0].flip(axes)
+            for axis in axes:  # what flowed down now flows up
+                flows[axis + 2 :: 2] *= -1
+            looks.append(torch.cat([flows, seen["cells"][0].flip(axes)]))
         return torch.stack(looks).mean(0)
 
 
-def _bell(sides: tuple[int, int], stride: int, several: bool) -> Tensor:
-    """Weights of a window's maps (h, w): a Gaussian about its middle where there are several, else 1."""
+def _shared(top: int, left: int, sides: Sides, reach: Sequence[int], stride: int) -> tuple[Part, Part]:
+    """What a window and the maps have in common, in cells: where that is in the maps, and where in the window."""
+    inside, part = [], []
+    for start, side, length in zip((top, left), sides, reach, strict=True):
+        first, last = max(start, 0) // stride, min(start + side, length) // stride
+        inside.append(slice(first, last))
+        part.append(slice(first - start // stride, last - start // stride))
+    return (inside[0], inside[1]), (part[0], part[1])
+
+
+def _bell(sides: Sides, stride: int, several: bool) -> Tensor:
+    """Weights of a window's maps (h, w): MONAI's Gaussian about its middle where there are several, else 1."""
+    lengths = [side // stride for side in sides]
     if not several:
-        return torch.ones(sides[0] // stride, sides[1] // stride)
-    rows, columns = (torch.linspace(-4, 4, side // stride).square().mul(-0.5).exp() for side in sides)
+        return torch.ones(lengths)
+    rows, columns = (
+        ((torch.arange(length) - (length - 1) / 2) / (SIGMA * length)).square().mul(-0.5).exp() for length in lengths
+    )
     return torch.outer(rows, columns).clamp(min=LEAST_WEIGHT)
 
 

@@ -24,15 +24,15 @@ class Standardised:
 
 @dataclass(frozen=True)
 class Scaled:
-    """From the image's darkest to nearly its brightest, 0 ... 1."""
+    """From the image's darkest to nearly its brightest, 0 ... 1 in steps of 8 bits, as its authors have it."""
 
     low: float
     high: float
 
     def pixels(self, window: np.ndarray) -> np.ndarray:
         """float32 (H, W)."""
-        grey = (grey_of(window) - np.float32(self.low)) / np.float32(max(self.high - self.low, 1e-6))
-        return grey.clip(0, 1)
+        above = grey_of(window).astype(np.float64).clip(self.low, self.high) - self.low
+        return np.floor(above / max(self.high - self.low, 1e-6) * 255).astype(np.float32) / np.float32(255)
 
 
 def standard(image: np.ndarray) -> Standardised:
@@ -41,6 +41,8 @@ def standard(image: np.ndarray) -> Standardised:
 
 
 def scaled(image: np.ndarray) -> Scaled:
-    """As MediarFormer sees an image."""
-    low, high = np.percentile(grey_of(image), PERCENTILES)
+    """As MediarFormer sees an image; pixels of 0 are asked for nothing, since they may be a border."""
+    grey = grey_of(image)
+    shown = grey[grey != 0]
+    low, high = np.percentile(shown, PERCENTILES) if len(shown) else (0.0, 1.0)
     return Scaled(float(low), float(high))

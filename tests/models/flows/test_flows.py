@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -12,10 +13,12 @@ from glioma_hf.models import find_base, load_segmenter
 from glioma_hf.models.base import Run
 from glioma_hf.models.flows import crops, dynamics
 from glioma_hf.models.flows.family import FAMILY, new_network
+from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.mediar_crops import MediarCrops, recoloured
 from glioma_hf.models.flows.network import FlowNetwork
 from glioma_hf.models.flows.recipe import FlowsRecipe, LightConfig, MediarAugmentation, MediarConfig
 from glioma_hf.models.flows.segment import FlowSegmenter, FlowSettings, _bell
+from glioma_hf.models.flows.sight import scaled
 from glioma_hf.models.saved import ModelFolder
 from glioma_hf.models.vision.config import Augmentation
 from tests.models.contract import PAIR, SCENE
@@ -174,6 +177,50 @@ def test_windows_blend_into_what_one_window_says():
     bell = _bell((64, 64), 2, True)
     assert bell.argmax() in (15 * 32 + 15, 15 * 32 + 16, 16 * 32 + 15, 16 * 32 + 16)
     assert bell.min() > 0
+
+
+class Placed(MediarNetwork):
+    """Says of each pixel how bright it is, and something else elsewhere in a window."""
+
+    def forward(self, crops_: torch.Tensor) -> dict[str, torch.Tensor]:
+        down, right = (torch.linspace(0, 1, side) for side in crops_.shape[-2:])
+        said = crops_ + down[:, None] + 2 * right**2
+        return {"flows": torch.cat([said, -said], 1), "cells": said**2}
+
+
+def by_monai_s_windows(image: np.ndarray, network: Placed) -> np.ndarray:
+    """Maps as MediarFormer's authors have them: each view in windows of 512 with 60 % overlap, then their mean."""
+    pixels, told = torch.from_numpy(network.look(image).pixels(image)), 0
+    ramp = torch.exp(-0.5 * ((torch.arange(512) - 255.5) / 64) ** 2)
+    for axes in ([], [-1], [-2]):
+        lacking = [max(512 - side, 0) for side in image.shape]
+        above, before = (half // 2 for half in lacking)
+        view = torch.nn.functional.pad(pixels.flip(axes), (before, lacking[1] - before, above, lacking[0] - above))
+        total, weights = torch.zeros(3, *view.shape), torch.zeros(view.shape)
+        starts = [sorted({min(204 * n, side - 512) for n in range(9)}) for side in view.shape]
+        for top, left in itertools.product(*starts):
+            here = (..., slice(top, top + 512), slice(left, left + 512))
+            seen = network(view[here][None, None])
+            total[here] += torch.outer(ramp, ramp).clamp(min=1e-3) * torch.cat([seen["flows"], seen["cells"]], 1)[0]
+            weights[here] += torch.outer(ramp, ramp).clamp(min=1e-3)
+        maps = (total / weights)[:, above : above + image.shape[0], before : before + image.shape[1]].flip(axes)
+        told = told + maps * torch.tensor([-1.0 if -2 in axes else 1, -1.0 if -1 in axes else 1, 1])[:, None, None]
+    return (told / 3).numpy()
+
+
+@pytest.mark.parametrize("size", [(700, 1025), (301, 613), (90, 75)])
+def test_mediarformer_s_windows_lie_as_its_authors_lay_them(size):
+    image = np.random.default_rng(0).integers(0, 200, size).astype(np.uint8)
+    network = Placed(SMALL)
+    np.testing.assert_allclose(FlowSegmenter([network]).maps(image), by_monai_s_windows(image, network), atol=1e-4)
+
+
+def test_mediarformer_sees_an_image_in_steps_of_8_bits_between_its_darkest_and_brightest_pixels():
+    image = np.repeat([0, 40, 41, 90, 240], [50, 10, 10, 1980, 1]).astype(np.uint16)[None]  # with a border
+    seen = scaled(image)
+    assert (seen.low, seen.high) == (40, 90)
+    np.testing.assert_allclose(255 * seen.pixels(image)[0, [0, 50, 60, 70, -1]], [0, 0, 5, 255, 255], atol=1e-4)
+    assert not scaled(np.zeros((3, 3))).pixels(np.zeros((3, 3))).any()
 
 
 def test_maps_have_the_image_s_size_whatever_it_is():
