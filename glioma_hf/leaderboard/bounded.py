@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from glioma_hf.errors import InputError
+from glioma_hf.leaderboard import forks
 
 TICK = 0.05  # seconds from one look at the process to the next
-JOB, ANSWER = "job.json", "answer.json"
+JOB, ANSWER, LOG = "job.json", "answer.json", forks.LOG
 FETCH = "fetch"  # the work that brings something from elsewhere
 # Of the environment, which no work needs; what is fetched from the Hub is what a stranger may have.
 _SECRETS = {"DATABASE_URL", "OAUTH_CLIENT_SECRET", "GLIOMA_HF_PASSWORD", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
 _AS_STRANGER = {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+_NURSERY = forks.Nursery()
 _PLACES = re.compile(r"(?<![\w.~-])/\S*/")  # folders of the server, in sentences
 
 
@@ -59,39 +61,52 @@ def run(
     `Broken` for all else.
     """
     (folder / JOB).write_text(json.dumps({"work": work, "facts": facts, "bounds": vars(bounds)}), encoding="utf-8")
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "glioma_hf.leaderboard.jobs", "."],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=_environment(work, folder),
-            start_new_session=True,
-        )
-        try:
-            _watch(process, bounds, alive)
-        finally:
-            _end(process)
+    process = _begun(work, folder)
+    try:
+        _watch(process, bounds, alive)
+    finally:
+        _end(process)
     answer = folder / ANSWER
     if not answer.is_file():
         if process.returncode == -signal.SIGKILL:  # the system's own end of memory
             raise Exceeded("it needed more memory than this server has; send less in one file")
-        raise Broken((folder / "log.txt").read_text(errors="replace")[-4000:])
+        raise Broken((folder / LOG).read_text(errors="replace")[-4000:])
     told = json.loads(answer.read_text(encoding="utf-8"))
     if "refused" in told:
         raise (Exceeded if told.get("exceeded") else InputError)(_PLACES.sub("", told["refused"]))
     return told["value"]
 
 
-def _environment(work: str, folder: Path) -> dict[str, str]:
+def prepare() -> None:
+    """Have what most work needs imported, in the background, so that the first one needn't wait for it."""
+    if forks.POSSIBLE:
+        _NURSERY.begin(_environment())
+
+
+def _begun(work: str, folder: Path) -> subprocess.Popen[bytes] | forks.Fork:
+    own = {"TMPDIR": str(folder)}
+    with (folder / LOG).open("wb") as log:
+        if work == FETCH:  # neither from the server's own cache nor into it, which is settled by an import
+            own["HF_HUB_CACHE"] = str(folder / "hub")
+        elif forks.POSSIBLE and (fork := _NURSERY.fork(folder, _environment(), own)):
+            return fork
+        return subprocess.Popen(
+            [sys.executable, "-m", "glioma_hf.leaderboard.jobs", "."],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment() | own,
+            start_new_session=True,
+        )
+
+
+def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _SECRETS} | _AS_STRANGER
-    if work == FETCH:  # neither from the server's own cache nor into it
-        kept["HF_HUB_CACHE"] = str(folder / "hub")
-    return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(folder)}
+    return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
-def _watch(process: subprocess.Popen[bytes], bounds: Bounds, alive: Callable[[], None]) -> None:
+def _watch(process: subprocess.Popen[bytes] | forks.Fork, bounds: Bounds, alive: Callable[[], None]) -> None:
     """Until the process ends, or passes a bound."""
     until = time.monotonic() + bounds.seconds
     while True:
@@ -105,8 +120,11 @@ def _watch(process: subprocess.Popen[bytes], bounds: Bounds, alive: Callable[[],
         alive()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes] | forks.Fork) -> None:
     """The process and all that it started."""
+    if isinstance(process, forks.Fork):
+        process.end()
+        return
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

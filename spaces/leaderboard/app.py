@@ -16,6 +16,7 @@ import uvicorn
 from site_pages import make_site
 
 from glioma_hf.errors import InputError
+from glioma_hf.leaderboard import bounded
 from glioma_hf.leaderboard.board import Board
 from glioma_hf.leaderboard.catalogue import begin
 from glioma_hf.leaderboard.examples import seed
@@ -40,6 +41,7 @@ def launch(
     One that is new begins with the paper's figures, and with `examples` fills itself; see `examples.seed` for `data`
     and `rows`.
     """
+    bounded.prepare()
     board = Board.open(folder)
     begin(board)
     if examples:
