@@ -62,7 +62,7 @@ def controls(ui: SimpleNamespace) -> None:
         ui.cancel = gr.Button("Cancel", elem_id="cancel", min_width=90, interactive=False)
     ui.status = status("status")
     ui.page = gr.Slider(1, 2, value=1, step=1, label="Page", visible=False, elem_id="page")
-    ui.pixel = gr.Number(label="Pixel size in µm (0 where unknown)", value=0, minimum=0, elem_id="pixel")
+    ui.pixel = gr.Number(label="Pixel size in µm (0 where unknown)", value=0, elem_id="pixel")
     first, _ = default()
     ui.in_use = gr.HTML(used(first, "", None, "", None, False), elem_id="in-use", apply_default_css=False)
     ui.use_taught = gr.Checkbox(False, label="Use what I taught", visible=False, elem_id="use-taught")

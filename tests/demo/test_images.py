@@ -152,7 +152,7 @@ def test_a_session_opens_again_where_it_was_left(visit, tmp_path):
     cells = find_cells(page)
     page.locator("#viewer tbody tr").first.click()
     page.locator("#viewer tbody tr").first.press("Delete")
-    page.wait_for_selector("#viewer .caption:has-text('1 corrections by hand')")
+    page.wait_for_selector("#viewer .caption:has-text('1 correction by hand')")
     page.locator("#viewer .threshold").press("ArrowRight")
     caption, threshold = page.inner_text("#viewer .caption"), float(page.inner_text("#viewer .value"))
 
@@ -182,3 +182,18 @@ def test_the_strip_on_a_phone(visit, tmp_path):
     open_images(page, *[image(tmp_path, f"{n}.tif", n) for n in range(5)])
     page.wait_for_selector("#status:has-text('5 images are open')")
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1
+
+
+def test_what_gradio_refuses_is_told_in_the_status_and_stays(visit, tmp_path):
+    with (tmp_path / "large.tif").open("wb") as file:
+        file.truncate(201 * 2**20)
+    page = visit()
+    open_images(page, tmp_path / "large.tif")
+    assert "large.tif" in told_badly(page, "#status")
+    page.wait_for_selector(".toast-body", state="detached")
+    open_images(page, image(tmp_path, "small.tif"))
+    page.wait_for_selector("#status:has-text('Open')")  # the next action takes its place
+    page.get_by_label("Pixel size in µm").fill("-3")
+    page.get_by_label("Pixel size in µm").press("Tab")
+    assert "The pixel size is a number from 0 to 10000" in told_badly(page, "#status")
+    assert page.locator(".toast-body").count() == 0
