@@ -145,5 +145,6 @@ def tab() -> None:
     button.click(bind(score, ui), [*pair, ui.flattened, ui.image, ui.state], outputs, **private)
     viewed = [ui.viewer, ui.status]
     ui.choice.input(bind(view, ui), [ui.state, ui.choice, ui.image], viewed, trigger_mode="always_last", **private)
-    given_image = [ui.image.upload, ui.image.clear]
-    gr.on(given_image, bind(take_image, ui), [ui.state, ui.choice, ui.image], [*viewed, ui.choice], **private)
+    shown_image = [ui.state, ui.choice, ui.image]
+    last = {"trigger_mode": "always_last", **private}
+    gr.on([ui.image.upload, ui.image.clear], bind(take_image, ui), shown_image, [*viewed, ui.choice], **last)
