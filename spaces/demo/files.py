@@ -26,6 +26,7 @@ from glioma_hf.progress import OnProgress, Progress
 from glioma_hf.workflows.outputs import coco_file, for_qupath, measures
 
 CUT = 0.2  # share of its area from which on a cell counts as cut by flattening
+OF_IMAGE = ("pixel_size_um", "model", "score_threshold", "date")  # columns that say the same of all cells of an image
 Job = tuple[str, str, dict[str, Any]]  # folder of an image, stem of its files' names, its facts
 
 
@@ -38,7 +39,7 @@ def write_files(tell: OnProgress, folder: str, stem: str, facts: dict[str, Any])
     cells, kinds = chosen(folder, facts["threshold"])
     table = _table(cells, kinds, facts)
     names = {name: target / f"{stem}_{name}" for name in ("cells.csv", "coco.json", "session.json")}
-    names["cells.csv"].write_text(_csv(table), encoding="utf-8")
+    names["cells.csv"].write_text(_csv(table, facts["pixel"]), encoding="utf-8")
     names["coco.json"].write_text(json.dumps(coco_file([(facts["name"], cells)])))
     names["session.json"].write_text(session([(folder, facts)]))
     pictures, lost = _pictures(target, stem, folder, cells, facts, table)
@@ -63,12 +64,12 @@ def write_all(tell: OnProgress, jobs: Sequence[Job], target: str) -> str:
             cells, kinds = chosen(place, facts["threshold"])
             sets.append((facts["name"], cells))
             # One table has one unit: micrometres where all images have them, else pixels.
-            rows += _table(cells, kinds, facts if known else {**facts, "pixel": 0.0})
+            rows += _table(cells, kinds, facts, in_pixels=not known)
             for file in _pictures(folder, stem, place, cells, facts, _table(cells, kinds, facts))[0]:
                 kind = file.name.removeprefix(f"{stem}_")
                 archive.write(file, f"{FOLDERS[kind]}/{stem}{Path(kind).suffix}")
                 file.unlink()
-        archive.writestr("cells.csv", _csv(rows))
+        archive.writestr("cells.csv", _csv(rows, float(known)))
         archive.writestr("coco.json", json.dumps(coco_file(sets)))
         archive.writestr("session.json", session([(place, facts) for place, _, facts in jobs]))
     folder.rmdir()
@@ -102,22 +103,20 @@ def _pictures(
     return files, int((left < (1 - CUT) * cells.areas).sum())
 
 
-def _table(cells: Instances, kinds: Sequence[str], facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _table(
+    cells: Instances, kinds: Sequence[str], facts: dict[str, Any], in_pixels: bool = False
+) -> list[dict[str, Any]]:
     """A row for each cell, with the image's name and the units in the columns' names."""
-    rows = measures(cells, facts["pixel"]).to_dict("records")
-    own = {
-        "pixel_size_um": facts["pixel"] or "",
-        "model": facts["model"],
-        "score_threshold": facts["threshold"],
-        "date": facts["date"],
-    }
+    rows = measures(cells, 0.0 if in_pixels else facts["pixel"]).to_dict("records")
+    own = dict(zip(OF_IMAGE, (facts["pixel"] or "", facts["model"], facts["threshold"], facts["date"]), strict=True))
     name = f"{facts['name']} ({facts['plane']})" if facts["plane"] else facts["name"]
     return [{"file_name": name, **row, "source": kind, **own} for row, kind in zip(rows, kinds, strict=True)]
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def _csv(rows: list[dict[str, Any]], pixel: float) -> str:
     text = io.StringIO()
-    names = list(rows[0]) if rows else ["file_name", "id"]
+    none = Instances.from_rles([], (1, 1), scores=[])
+    names = list(rows[0]) if rows else ["file_name", *measures(none, pixel), "source", *OF_IMAGE]
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     for row in rows:

@@ -232,7 +232,10 @@ def zip_all(ui: Any, batch: str | None) -> Iterator[dict]:
     for kind, what in run(readers, files.write_all, jobs, target, seconds=600):
         if kind == "told":
             yield {ui.status: good(f"{what.message.capitalize()} …")}
-    yield {ui.status: f"All {len(jobs)} images are in the zip.", ui.zipped: shown(target)}
+    told = f"All {len(jobs)} images are in the zip."
+    if 0 < sum(facts["pixel"] > 0 for _, _, facts in jobs) < len(jobs):
+        told += " Its table is in pixels: of some images the size of a pixel isn't known."
+    yield {ui.status: told, ui.zipped: shown(target)}
 
 
 def api(image: str, score_threshold: float = 0.0) -> dict[str, Any]:

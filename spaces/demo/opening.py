@@ -20,6 +20,7 @@ from telling import bad, good, sentence
 from glioma_hf import InputError
 
 FOLDED = "The file says how large a pixel is."
+OPENING = '<span class="opening">Opening …</span>'  # waiting.js knows it by its class
 
 
 def cleared(ui: Any) -> dict:
@@ -39,7 +40,7 @@ def cleared(ui: Any) -> dict:
 def open_files(ui: Any, uploads: list[str] | None, before: str | None) -> Iterator[dict]:
     """Open images, and session files for those among them; what was open before is closed."""
     forget(before)
-    yield cleared(ui)
+    yield {**cleared(ui), ui.status: OPENING if uploads else ""}
     if not uploads:
         return
     batch, errors = str(new_folder()), []
@@ -49,7 +50,7 @@ def open_files(ui: Any, uploads: list[str] | None, before: str | None) -> Iterat
     for number, path in enumerate(images, start=1):
         name = Path(path).name
         if len(images) > 1:
-            yield {ui.status: good(f"Reading {name} ({number} of {len(images)}) …")}
+            yield {ui.status: OPENING + good(f": {name} ({number} of {len(images)})")}
         try:
             entry = batches.add(batch, Facts(name))
         except InputError as error:
@@ -71,7 +72,7 @@ def open_sample(ui: Any, name: str | None, before: str | None) -> Iterator[dict]
         yield {ui.status: gr.skip()}
         return
     forget(before)
-    yield {**cleared(ui), ui.upload: None}
+    yield {**cleared(ui), ui.upload: None, ui.status: OPENING}
     batch = str(new_folder())
     file_name = f"{name.lower().replace(' ', '_')}.png"
     error = _open(batch, batches.add(batch, Facts(file_name, sample=name)), None)
@@ -120,12 +121,18 @@ def _opened(ui: Any, batch: str, errors: list[str]) -> dict:
     told = f"{len(whole)} images are open" if len(whole) > 1 else "Open"
     found = [entry for entry in whole if entry.facts.found]
     told += f", {counted(batch)} as they were left." if found else ". Now press **Find cells**."
+    told += "".join(f" {asked(entry.facts)}" for entry in whole if entry.facts.pages > 1 and not entry.facts.found)
     return {
         **shown(ui, batch, whole[0]),
         ui.batch: batch,
         ui.status: good(told) + bad(errors),
         ui.zip_all: gr.update(visible=len(found) > 1),
     }
+
+
+def asked(facts: Facts) -> str:
+    """Which page of a stack is meant, as a question."""
+    return f"{facts.name} has {facts.pages} pages, and this is {facts.plane}: is it the one? Choose under **Page**."
 
 
 def shown(ui: Any, batch: str, entry: Entry) -> dict:

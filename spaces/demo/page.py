@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from viewer import ADDRESS, WEB
 
 CSS = """
-.gradio-container { width: 100%; max-width: 1280px !important; margin: auto; }
+.gradio-container { width: 100%; max-width: 1280px !important; margin: auto; overflow: clip !important; }
 footer { display: none !important; }
 h1 { margin: 0 !important; }
 """

@@ -48,15 +48,23 @@ def lesson_from(tell: OnProgress, source: str, threshold: float, folder: str) ->
     return payload(pixels, cells, draw=True), len(cells)
 
 
-def add_outlines(tell: OnProgress, path: str, folder: str) -> tuple[str, int]:
-    """Keep the outlines of an uploaded file for the image of a lesson; (what the viewer shows, how many)."""
-    cells = read_outlines(path, kept_size(folder))
+def add_outlines(tell: OnProgress, path: str, folder: str, image: str) -> tuple[str, int]:
+    """Keep the outlines of an uploaded file for a lesson's image of a name; (what the viewer shows, how many)."""
+    cells = read_outlines(path, kept_size(folder), image)
     keep_cells(folder, "given", cells)
     return payload(kept_image(folder), cells, draw=True), len(cells)
 
 
-def read_outlines(path: str, size: tuple[int, int]) -> Instances:
-    """Instances from an uploaded COCO file, COCO results or ImageJ ROI zip, for an image of (height, width)."""
+def without_outlines(tell: OnProgress, folder: str) -> str:
+    """What the viewer shows of a lesson whose outlines were taken away."""
+    return payload(kept_image(folder), None, draw=True)
+
+
+def read_outlines(path: str, size: tuple[int, int], image: str) -> Instances:
+    """Instances from an uploaded COCO file, COCO results or ImageJ ROI zip, for an image of (height, width).
+
+    Of a COCO file of several images they are those of the one that is called like it.
+    """
     name, data = Path(path).name, Path(path).read_bytes()
     if data[:2] == b"PK":
         return read_rois(data, size, name)
@@ -66,7 +74,11 @@ def read_outlines(path: str, size: tuple[int, int]) -> Instances:
         raise InputError(f"{name} is neither COCO JSON nor a zip of ImageJ regions ({error})") from None
     if isinstance(content, dict):
         coco = CocoFile(io.BytesIO(data), name)
-        content = [annotation for image in coco.image_ids() for annotation in coco.annotations(image)]
+        known = coco.image_ids()
+        named = [key for key in known if Path(coco.images[key].file_name or "").stem == Path(image).stem]
+        if len(known) > 1 and len(named) != 1:
+            raise InputError(f"{name} is of {len(known)} images, and {len(named) or 'none'} of them is called {image}")
+        content = [annotation for key in (named or known) for annotation in coco.annotations(key)]
     if not isinstance(content, list) or not all(isinstance(a, dict) for a in content):
         raise InputError(f"{name} isn't a list of COCO results")
     images = len({json.dumps(a.get("image_id")) for a in content})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,20 +51,22 @@ def score(
     folder = str(new_folder())
     try:
         scored = read(scoring.score, references, predictions, bool(flattened), folder, silent=60)
-        state = {"folder": folder, "names": scored["names"]}
-        seen = read(scoring.show_outcomes, folder, 0, image)
+        state = {"folder": folder, **{name: scored[name] for name in ("names", "files", "told")}}
+        number = named_like(state, image) or 0
+        of_it, asked = fitting(state, number, image)
+        seen = read(scoring.show_outcomes, folder, number, of_it)
     except BaseException:
         forget(folder)
         raise
     points = pd.DataFrame({"IoU threshold": list(scored["curve"]), "AP": list(scored["curve"].values())})
-    choice = gr.update(choices=state["names"], value=state["names"][0], visible=len(state["names"]) > 1)
+    choice = gr.update(choices=state["names"], value=state["names"][number], visible=len(state["names"]) > 1)
     return {
         ui.state: state,
         ui.scores: shown(pd.DataFrame(scored["table"])),
         ui.plot: shown(points),
         ui.choice: choice,
         ui.viewer: seen,
-        ui.status: paragraphs(scored["told"]),
+        ui.status: paragraphs([*state["told"], *asked]),
     }
 
 
@@ -72,11 +75,40 @@ def forget_scored(state: dict | None) -> None:
     forget(state and state["folder"])
 
 
+def named_like(state: dict, image: str | None) -> int | None:
+    """Which of the scored images has the name of an uploaded one."""
+    stems = [Path(name).stem for name in state["files"]]
+    return stems.index(Path(image).stem) if image and Path(image).stem in stems else None
+
+
+def fitting(state: dict, number: int, image: str | None) -> tuple[str | None, list[str]]:
+    """The uploaded image where it may be that of a number, and what is to be said of it."""
+    if not image or (known := named_like(state, image)) == number:
+        return image, []
+    name, scored = Path(image).name, state["files"][number]
+    if known is not None:
+        return None, [f"{name} is another of the images: give {scored} to see these outcomes over it."]
+    return image, [f"None of the images is called {name}; it is shown with the outcomes of {scored}."]
+
+
 def view(ui: Any, state: dict | None, choice: str | None, image: str | None) -> dict:
     """Show one image, once there is a score: true positives, false positives, missed."""
     if state is None or choice not in state["names"]:
         return {ui.viewer: gr.skip()}
-    return {ui.viewer: read(scoring.show_outcomes, state["folder"], state["names"].index(choice), image)}
+    number = state["names"].index(choice)
+    of_it, asked = fitting(state, number, image)
+    return {
+        ui.viewer: read(scoring.show_outcomes, state["folder"], number, of_it),
+        ui.status: paragraphs([*state["told"], *asked]),
+    }
+
+
+def take_image(ui: Any, state: dict | None, choice: str | None, image: str | None) -> dict:
+    """The same with an image that was uploaded: the one of its name."""
+    number = named_like(state, image) if state else None
+    if state is None or number is None:
+        return view(ui, state, choice, image)
+    return {**view(ui, state, state["names"][number], image), ui.choice: gr.update(value=state["names"][number])}
 
 
 def tab() -> None:
@@ -113,4 +145,6 @@ def tab() -> None:
     button.click(bind(score, ui), [*pair, ui.flattened, ui.image, ui.state], outputs, **private)
     viewed = [ui.viewer, ui.status]
     ui.choice.input(bind(view, ui), [ui.state, ui.choice, ui.image], viewed, trigger_mode="always_last", **private)
-    ui.image.upload(bind(view, ui), [ui.state, ui.choice, ui.image], viewed, **private)
+    shown_image = [ui.state, ui.choice, ui.image]
+    last = {"trigger_mode": "always_last", **private}
+    gr.on([ui.image.upload, ui.image.clear], bind(take_image, ui), shown_image, [*viewed, ui.choice], **last)

@@ -68,7 +68,8 @@ def left_out(given: InstanceSet, counted: int, what: str, options: ScoringOption
 def score(tell: OnProgress, references: str, predictions: str, flattened: bool, folder: str) -> dict[str, Any]:
     """Score a pair of files and keep each image's outcomes under its number.
 
-    Returns `names` of the images, the `table`, the AP `curve` by IoU threshold and sentences, `told`.
+    Returns `names` of the images, of their `files` too, the `table`, the AP `curve` by IoU threshold and sentences,
+    `told`.
     """
     options = ScoringOptions(mode="flattened" if flattened else "overlapping")
     reference_set = read_references(references)
@@ -86,6 +87,7 @@ def score(tell: OnProgress, references: str, predictions: str, flattened: bool, 
     ]
     return {
         "names": names[:MOST_CHOICES],
+        "files": [str(reference_set.names[key]) for key in reference_set.instances][:MOST_CHOICES],
         "table": table(scores),
         "curve": dict(scores.curve or {}),
         "told": [t for t in told if t],

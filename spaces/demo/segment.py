@@ -13,7 +13,7 @@ from batch import MOST_IMAGES
 from offices import forget
 from samples import SAMPLES
 from telling import bind, status
-from viewer import strip, viewer
+from viewer import GIVEN, ONCE_OPENED, strip, viewer
 from work import OTHER, choices, default, in_words
 
 EMPTY = (
@@ -62,7 +62,7 @@ def controls(ui: SimpleNamespace) -> None:
         ui.cancel = gr.Button("Cancel", elem_id="cancel", min_width=90, interactive=False)
     ui.status = status("status")
     ui.page = gr.Slider(1, 2, value=1, step=1, label="Page", visible=False, elem_id="page")
-    ui.pixel = gr.Number(label="Pixel size in µm (0 where unknown)", value=0, minimum=0, elem_id="pixel")
+    ui.pixel = gr.Number(label="Pixel size in µm (0 where unknown)", value=0, elem_id="pixel")
     first, _ = default()
     ui.in_use = gr.HTML(used(first, "", None, "", None, False), elem_id="in-use", apply_default_css=False)
     ui.use_taught = gr.Checkbox(False, label="Use what I taught", visible=False, elem_id="use-taught")
@@ -96,7 +96,7 @@ def wire(ui: SimpleNamespace) -> None:
     ]
     given = [ui.upload.upload, ui.upload.clear, ui.upload.delete]
     last = {**quiet, "trigger_mode": "always_last"}  # what is chosen while something is opened counts as well
-    gr.on(given, bind(opening.open_files, ui), [ui.upload, ui.batch], page, **last)
+    gr.on(given, bind(opening.open_files, ui), [ui.upload, ui.batch], page, js=GIVEN, **last)
     # A list tells of a choice twice as `input`, and not as `select` where keys made it; it is left after either.
     ui.sample.blur(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
     ui.strip.select(bind(opening.select, ui), ui.batch, page, **last)
@@ -117,7 +117,8 @@ def wire(ui: SimpleNamespace) -> None:
     running = {**quiet, "concurrency_limit": 16, "trigger_mode": "multiple"}
     buttons = [ui.button, ui.cancel]
     ended = lambda: {ui.button: gr.update(interactive=True), ui.cancel: gr.update(interactive=False)}  # noqa: E731
-    ui.button.click(bind(finding.find_cells, ui, ended), [ui.batch, *model], [*page, *buttons], **running)
+    find = bind(finding.find_cells, ui, ended)
+    ui.button.click(find, [ui.batch, *model], [*page, *buttons], js=ONCE_OPENED, **running)
     at_once = {"queue": False, **quiet}
     ui.cancel.click(bind(finding.stop, ui), ui.batch, [*page, *buttons], **at_once)
     ui.viewer.edit(

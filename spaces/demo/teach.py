@@ -40,7 +40,14 @@ def forget_kept(kept: dict | None) -> None:
 
 def nothing(ui: Any) -> dict:
     """The tab without a lesson."""
-    return {ui.lesson: None, ui.viewer: None, ui.status: "", ui.plot: hidden(), ui.before_after: ""}
+    return {
+        ui.lesson: None,
+        ui.viewer: None,
+        ui.status: "",
+        ui.plot: hidden(),
+        ui.before_after: "",
+        ui.outlines: None,  # they were of the image before
+    }
 
 
 def open_upload(ui: Any, upload: str | None, lesson: dict | None) -> Iterator[dict]:
@@ -107,11 +114,22 @@ def add_outlines(ui: Any, lesson: dict | None, path: str | None) -> dict:
     """Take the outlines of an uploaded file in place of those given before."""
     if lesson is None or not path:
         raise InputError("Open the image first, then give its outlines.")
-    seen, number = read(reading.add_outlines, path, lesson["folder"])
+    seen, number = read(reading.add_outlines, path, lesson["folder"], lesson["name"])
     return {
         ui.lesson: {**lesson, "given": True, "drawn": []},
         ui.viewer: seen,
         ui.status: good(f"{number} outlines read. Now press **Teach**."),
+    }
+
+
+def take_away(ui: Any, lesson: dict | None) -> dict:
+    """Forget the outlines of a file that is taken away again."""
+    if lesson is None:
+        return {ui.status: ""}
+    return {
+        ui.lesson: {**lesson, "given": False, "drawn": []},
+        ui.viewer: read(reading.without_outlines, lesson["folder"]),
+        ui.status: good(UNKNOWN),
     }
 
 
@@ -225,7 +243,7 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
                 list(SAMPLES), value=None, label="Sample with outlines (synthetic)", elem_id="teach-sample"
             )
             ui.upload = gr.File(label="Or your image", type="filepath", height=140, elem_id="teach-upload")
-            outlines = gr.File(
+            ui.outlines = gr.File(
                 label="Its outlines: COCO or ImageJ", type="filepath", height=140, elem_id="teach-outlines"
             )
             steps = gr.Slider(10, MOST_STEPS, value=80, step=10, label="Steps of learning")
@@ -239,10 +257,11 @@ def tab(taught: gr.State, tabs: gr.Tabs, segment: SimpleNamespace) -> None:
             ui.before_after = gr.HTML("", elem_id="teach-before-after", apply_default_css=False)
             ui.plot = gr.LinePlot(x="step", y="loss", title="Loss", height=200, visible=False, elem_id="teach-loss")
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    shows = [ui.lesson, ui.viewer, ui.status, ui.plot, ui.before_after, ui.sample, ui.upload]
+    shows = [ui.lesson, ui.viewer, ui.status, ui.plot, ui.before_after, ui.sample, ui.upload, ui.outlines]
     ui.sample.blur(bind(open_sample, ui), [ui.sample, ui.lesson], shows, trigger_mode="always_last", **private)
     gr.on([ui.upload.upload, ui.upload.clear], bind(open_upload, ui), [ui.upload, ui.lesson], shows, **private)
-    outlines.upload(bind(add_outlines, ui), [ui.lesson, outlines], shows, **private)
+    ui.outlines.upload(bind(add_outlines, ui), [ui.lesson, ui.outlines], shows, **private)
+    ui.outlines.clear(bind(take_away, ui), ui.lesson, shows, **private)
     ui.viewer.edit(bind(keep_drawn, ui), ui.lesson, [ui.lesson, ui.status], trigger_mode="always_last", **private)
     # What is in the way is said where the button is.
     segment.to_teach.click(

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 from offices import place
+from viewer import ADDRESS, START
 from worker import Broken
 
 from glioma_hf import InputError
@@ -31,6 +32,7 @@ def status(elem_id: str, value: str = "") -> gr.HTML:
     return gr.HTML(
         value,
         html_template='<div class="told" role="status" aria-live="polite">${value}</div>',
+        js_on_load=START.format(address=ADDRESS, script="toasts.js"),
         elem_id=elem_id,
         apply_default_css=False,
     )

@@ -12,6 +12,17 @@ import gradio as gr
 WEB = Path(__file__).parent / "web"
 ADDRESS = "web"  # under which the folder is served
 START = 'import(new URL("{address}/{script}", document.baseURI)).then((m) => m.start(element, props, trigger, watch))'
+# Files have arrived; nothing is said of them yet.
+GIVEN = """(...given) => {
+  const told = document.querySelector("#status .told")?.textContent ?? "";
+  Object.assign(document.body.dataset, { given: Date.now(), told });
+  return given;
+}"""
+ONCE_OPENED = f"""async (...given) => {{
+  const {{ opened }} = await import(new URL("{ADDRESS}/waiting.js", document.baseURI));
+  await opened();
+  return given;
+}}"""
 
 
 def viewer(elem_id: str, empty: str) -> gr.HTML:

@@ -126,7 +126,8 @@ def outline(page, corners) -> None:
 
 
 def changed(page, corrections: int) -> int:
-    page.wait_for_selector(f"#viewer .caption:has-text('{corrections} corrections by hand')")
+    word = "correction" if corrections == 1 else "corrections"
+    page.wait_for_selector(f"#viewer .caption:has-text('{corrections} {word} by hand')")
     return count(page)
 
 

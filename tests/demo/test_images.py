@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from glioma_hf import Instances
 from glioma_hf.data.exports import read_rois
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
+from tests.conftest import ROOT
 from tests.demo.conftest import (
     NARROW,
     count,
@@ -23,6 +25,7 @@ from tests.demo.conftest import (
     screenshot,
     told_badly,
 )
+from tests.strategies import square
 
 SMALL = SceneConfig(width=200, height=150, cells_per_megapixel=(300, 300))
 
@@ -132,6 +135,7 @@ def test_a_stack_asks_for_the_page(stay, tmp_path):
     page = stay()
     open_images(page, tmp_path / "stack.tif")
     page.wait_for_selector("#viewer .caption:has-text('stack.tif (channel 1)')")
+    page.wait_for_selector("#status:has-text('stack.tif has 2 pages, and this is channel 1: is it the one?')")
     box = page.locator("#page input[type=number]")
     box.fill("2")
     box.press("Enter")
@@ -152,7 +156,7 @@ def test_a_session_opens_again_where_it_was_left(visit, tmp_path):
     cells = find_cells(page)
     page.locator("#viewer tbody tr").first.click()
     page.locator("#viewer tbody tr").first.press("Delete")
-    page.wait_for_selector("#viewer .caption:has-text('1 corrections by hand')")
+    page.wait_for_selector("#viewer .caption:has-text('1 correction by hand')")
     page.locator("#viewer .threshold").press("ArrowRight")
     caption, threshold = page.inner_text("#viewer .caption"), float(page.inner_text("#viewer .value"))
 
@@ -182,3 +186,55 @@ def test_the_strip_on_a_phone(visit, tmp_path):
     open_images(page, *[image(tmp_path, f"{n}.tif", n) for n in range(5)])
     page.wait_for_selector("#status:has-text('5 images are open')")
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1
+
+
+def test_what_gradio_refuses_is_told_in_the_status_and_stays(visit, tmp_path):
+    with (tmp_path / "large.tif").open("wb") as file:
+        file.truncate(201 * 2**20)
+    page = visit()
+    open_images(page, tmp_path / "large.tif")
+    assert "large.tif" in told_badly(page, "#status")
+    page.wait_for_selector(".toast-body", state="detached")
+    open_images(page, image(tmp_path, "small.tif"))
+    page.wait_for_selector("#status:has-text('Open')")  # the next action takes its place
+    page.get_by_label("Pixel size in µm").fill("-3")
+    page.get_by_label("Pixel size in µm").press("Tab")
+    assert "The pixel size is a number from 0 to 10000" in told_badly(page, "#status")
+    assert page.locator(".toast-body").count() == 0
+
+
+def test_find_cells_waits_for_what_was_just_given(visit, tmp_path):
+    page = visit()
+    page.locator("#sample input").click()
+    page.get_by_role("option", name="Sparse cells").click()
+    page.click("#find")
+    page.wait_for_selector("#status:has-text('Done in')")
+    assert page.inner_text("#viewer .caption").startswith("Sparse cells · centres")
+    open_images(page, image(tmp_path, "mine.tif"))
+    page.click("#find")
+    page.wait_for_selector("#viewer .caption:has-text('mine.tif · centres')")
+
+
+def test_the_table_of_no_cells_has_its_columns_and_one_of_mixed_images_says_pixels(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "spaces" / "demo"))
+    import files
+    from kept import keep_cells, keep_image
+
+    jobs = []
+    for name, pixel, shapes in (("a", 0.5, []), ("b", 0.5, [square(5, 5, 20)]), ("c", 0.0, [])):
+        (tmp_path / name).mkdir()
+        keep_image(tmp_path / name, np.zeros((60, 80), np.uint8))
+        cells = Instances.from_polygons(shapes, (60, 80), scores=[0.9] * len(shapes))
+        keep_cells(tmp_path / name, "cells", cells)
+        facts = {"name": f"{name}.tif", "plane": "", "page": 1, "width": 80, "height": 60, "pixel": pixel, "model": "m"}
+        facts |= {"threshold": 0.5, "own_threshold": 0.5, "date": "2026-11-25T12:00"}
+        jobs.append((str(tmp_path / name), name, facts))
+    heads = []
+    for job in jobs:
+        files.write_files(lambda _: None, *job)
+        heads.append((tmp_path / job[1] / "files" / f"{job[1]}_cells.csv").read_text().splitlines()[0])
+    assert heads[0] == heads[1] == heads[2].replace("area_px", "area_um2").replace("_px", "_um")
+    files.write_all(lambda _: None, jobs, str(tmp_path / "all.zip"))
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        rows = list(csv.DictReader(packed.read("cells.csv").decode().splitlines()))
+    assert [(row["file_name"], float(row["area_px"]), row["pixel_size_um"]) for row in rows] == [("b.tif", 400, "0.5")]

@@ -68,8 +68,23 @@ def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
     screenshot(page, "score_wide")
     page.get_by_label("Image", exact=True).first.click()
     page.get_by_role("option", name="2: two.tif").click()
-    # An image of the same size stands in for the second as well.
     page.wait_for_selector("#score-viewer .summary:has-text('0 true positives · 0 false positives · 3 missed')")
+    # The picture of the first isn't shown for the second.
+    page.wait_for_selector("#score-status:has-text('one.tif is another of the images: give two.tif')")
+    (tmp_path / "one.tif").rename(tmp_path / "two.tif")
+    clear = page.locator("#score-image").get_by_role("button", name="Clear")
+    clear.click()
+    page.wait_for_selector("#score-status:not(:has-text('another of the images'))")
+    upload(page, {"image": tmp_path / "two.tif"})
+    clear.click()
+    (tmp_path / "notes.tif").write_text("no image")
+    upload(page, {"image": tmp_path / "notes.tif"})
+    assert "notes.tif: not a readable image" in told_badly(page, "#score-status")
+    clear.click()
+    (tmp_path / "two.tif").rename(tmp_path / "one.tif")
+    upload(page, {"image": tmp_path / "one.tif"})  # which is shown with its own outcomes, and no old sentence stays
+    page.wait_for_selector("#score-viewer .summary:has-text('2 true positives')")
+    page.wait_for_selector("#score-status:not(:has(.bad))")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,24 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     assert downloads(other, "#downloads", tmp_path / "other")["coco.json"].read_text() == results["taught"]
 
 
+def test_outlines_are_those_of_the_image_of_that_name_and_go_with_their_file(visit, lesson):
+    content = json.loads(lesson["coco"].read_text())
+    other = [{**content["images"][0], "id": 8, "file_name": "other.tif"}]
+    more = [{**a, "id": a["id"] + 1000, "image_id": 8} for a in content["annotations"][:1]]
+    two = {**content, "images": content["images"] + other, "annotations": content["annotations"] + more}
+    lesson["coco"].write_text(json.dumps(two))
+    page = visit("Teach")
+    open_image(page, lesson["image"])
+    page.set_input_files("#teach-outlines input[type=file]", str(lesson["coco"]))
+    page.wait_for_selector(f"#teach-status:has-text('{len(CELLS)} outlines read')")
+    page.locator("#teach-outlines").get_by_role("button", name="Clear").click()
+    page.wait_for_selector("#teach-viewer .summary:has-text('0 outlines')")
+    two["images"][0]["file_name"] = "third.tif"
+    lesson["coco"].write_text(json.dumps(two))
+    page.set_input_files("#teach-outlines input[type=file]", str(lesson["coco"]))
+    assert "mine.json is of 2 images, and none of them is called mine.tif" in told_badly(page, "#teach-status")
+
+
 @pytest.mark.long
 def test_outlines_of_imagej_and_drawn_ones_count(visit, lesson):
     page = visit("Teach")

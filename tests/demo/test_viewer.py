@@ -165,3 +165,16 @@ def test_nothing_is_wider_than_a_phone_and_the_table_scrolls_in_its_box(visit, m
     edge = last.bounding_box()
     assert edge["x"] + edge["width"] <= NARROW["width"]
     assert page.evaluate("scrollX") == 0
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1366, "height": 768}, NARROW])
+def test_the_picture_stays_in_view_beside_the_row_that_is_clicked(visit, many, viewport):
+    page = open_many(visit(viewport=viewport), many)
+    row = page.locator("#viewer tbody tr[data-id='3']")
+    far = bar(page)
+    row.click()
+    assert bar(page) < far
+    picture, clicked = page.locator("#viewer canvas").bounding_box(), row.bounding_box()
+    assert picture["y"] >= 0
+    assert picture["y"] + picture["height"] <= clicked["y"]
+    assert clicked["y"] + clicked["height"] <= viewport["height"] + 1

@@ -142,7 +142,7 @@ export class Viewer {
       words.push(pixel ? `${pixel} µm per pixel` : "pixel size unknown");
       words.push(caption.date ? new Date(caption.date).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })
         : `${width} x ${height} pixels, cells not found yet`);
-      if (caption.corrections) words.push(`${caption.corrections} corrections by hand`);
+      if (caption.corrections) words.push(`${caption.corrections} ${caption.corrections === 1 ? "correction" : "corrections"} by hand`);
     }
     this.find(".caption").textContent = words.join(" · ");
     this.find(".caption").hidden = !words.length;
