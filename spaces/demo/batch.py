@@ -14,6 +14,7 @@ from glioma_hf import InputError
 
 MOST_IMAGES = 20
 FACTS, SHOWN, FILES = "facts.json", "shown.txt", "files"
+SOURCE, SESSION = "source.txt", "session.txt"  # where the upload lies that an image was read from; its session
 _lock = threading.RLock()
 
 
@@ -89,6 +90,18 @@ def add(batch: str | Path, facts: Facts) -> Entry:
         folder.mkdir()
         write(folder, facts)
         return Entry(folder.name, folder, facts)
+
+
+def keep(batch: str | Path, there: Entry) -> None:
+    """An image of another batch at the end of this one, with all that is known of it."""
+    with _lock:
+        there.folder.rename(Path(batch) / f"{len(keys(batch)):02}")
+
+
+def by_source(batch: str | Path | None) -> dict[str, Entry]:
+    """The images of a batch that could be read, by the uploads that they are of."""
+    there = entries(batch) if batch and Path(batch).is_dir() else []
+    return {(one.folder / SOURCE).read_text(): one for one in there if (one.folder / SOURCE).is_file()}
 
 
 def keys(batch: str | Path) -> list[str]:

@@ -38,17 +38,23 @@ def cleared(ui: Any) -> dict:
 
 
 def open_files(ui: Any, uploads: list[str] | None, before: str | None) -> Iterator[dict]:
-    """Open images, and session files for those among them; what was open before is closed."""
-    forget(before)
+    """Open images, and session files for those among them.
+
+    What was open before is closed, but for images that are still among the uploads: their cells and corrections stay.
+    """
     yield {**cleared(ui), ui.status: OPENING if uploads else ""}
     if not uploads:
+        forget(before)
         return
-    batch, errors = str(new_folder()), []
+    batch, errors, kept = str(new_folder()), [], batches.by_source(before)
     saved = [path for path in uploads if path.lower().endswith(".json")]
     images = [path for path in uploads if path not in saved]
-    by_name: dict[str, list[str]] = {}
+    taken: set[str] = set()
     for number, path in enumerate(images, start=1):
         name = Path(path).name
+        if path in kept:
+            batches.keep(batch, kept.pop(path))
+            continue
         if len(images) > 1:
             yield {ui.status: OPENING + good(f": {name} ({number} of {len(images)})")}
         try:
@@ -56,12 +62,12 @@ def open_files(ui: Any, uploads: list[str] | None, before: str | None) -> Iterat
         except InputError as error:
             errors.append(sentence(error))
             continue
-        by_name.setdefault(name, []).append(path)
         error = _open(batch, entry, path)
         if error:
             errors.append(error)
+    forget(before)
     for path in saved:
-        errors += _restore(batch, path, by_name)
+        errors += _restore(batch, path, taken)
     yield {ui.sample: gr.update(value=None), **_opened(ui, batch, errors)}
 
 
@@ -88,23 +94,32 @@ def _open(batch: str, entry: Entry, path: str | None) -> str:
         batches.change(batch, entry.key, error=told)
         return told
     batches.change(batch, entry.key, **facts)
+    if path:
+        (entry.folder / batches.SOURCE).write_text(path)
     return ""
 
 
-def _restore(batch: str, path: str, by_name: dict[str, list[str]]) -> list[str]:
-    """Put what a session file holds to the images that were given with it; what is in the way."""
+def _restore(batch: str, path: str, taken: set[str]) -> list[str]:
+    """Put what a session file holds to the images that were given with it; what is in the way.
+
+    Images that got it when they were opened before, and were worked on since, stay as they are. The keys of images that
+    sessions speak of are added to those that are `taken`.
+    """
     errors = []
     try:
         for number, (name, page) in enumerate(read(sessions.read_session, path)):
-            entry = next((e for e in batches.entries(batch) if e.facts.name == name and not e.facts.found), None)
+            entry = next((e for e in batches.entries(batch) if e.facts.name == name and e.key not in taken), None)
             if entry is None:
                 errors.append(f"{Path(path).name} is of {name}: drop in both together.")
                 continue
-            if entry.facts.error:
+            taken.add(entry.key)
+            mark = entry.folder / batches.SESSION
+            if entry.facts.error or (mark.is_file() and mark.read_text() == path):
                 continue
             if page != entry.facts.page:
                 batches.change(batch, entry.key, **read(cells.open_page, str(entry.folder), page))
             batches.change(batch, entry.key, **read(sessions.restore, path, number, str(entry.folder)))
+            mark.write_text(path)
     except Exception as error:
         errors.append(sentence(error, path))
     return errors
@@ -120,7 +135,11 @@ def _opened(ui: Any, batch: str, errors: list[str]) -> dict:
     batches.look_at(batch, whole[0].key)
     told = f"{len(whole)} images are open" if len(whole) > 1 else "Open"
     found = [entry for entry in whole if entry.facts.found]
-    told += f", {counted(batch)} as they were left." if found else ". Now press **Find cells**."
+    if found:
+        others = " Find cells looks at the others." if len(found) < len(whole) else ""
+        told += f", {counted(batch)} as they were left.{others}"
+    else:
+        told += ". Now press **Find cells**."
     told += "".join(f" {asked(entry.facts)}" for entry in whole if entry.facts.pages > 1 and not entry.facts.found)
     return {
         **shown(ui, batch, whole[0]),

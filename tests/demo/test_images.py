@@ -180,6 +180,33 @@ def test_a_session_opens_again_where_it_was_left(visit, tmp_path):
     assert "isn't JSON" in told_badly(again, "#status")
 
 
+def test_what_was_found_and_corrected_stays_where_images_are_added_and_taken_out(visit, tmp_path):
+    first, second, third = (image(tmp_path, f"{name}.tif", seed) for name, seed in (("a", 21), ("b", 22), ("c", 23)))
+    page = visit()
+    open_images(page, first, second)
+    page.wait_for_selector("#status:has-text('2 images are open')")
+    find_cells(page)
+    page.wait_for_selector("#status:has-text('in 2 images')")
+    page.locator("#strip button").nth(1).click()
+    page.wait_for_selector("#viewer .caption:has-text('b.tif')")
+    page.locator("#viewer tbody tr").first.click()
+    page.locator("#viewer tbody tr").first.press("Delete")
+    page.wait_for_selector("#viewer .caption:has-text('1 correction by hand')")
+    caption = page.inner_text("#viewer .caption")
+    page.set_input_files("#segment-upload input[type=file]", [third])
+    page.wait_for_selector("#status:has-text('3 images are open')")
+    assert "Find cells looks at the others" in page.inner_text("#status")
+    page.locator("#strip button").nth(1).click()
+    page.wait_for_selector("#viewer .caption:has-text('1 correction by hand')")
+    assert page.inner_text("#viewer .caption") == caption
+    page.locator("#segment-upload button[aria-label='Remove this file']").first.click()
+    page.wait_for_selector("#status:has-text('2 images are open')")
+    page.wait_for_selector("#viewer .caption:has-text('1 correction by hand')")
+    assert page.inner_text("#viewer .caption") == caption
+    page.click("#viewer .undo")
+    page.wait_for_selector("#viewer .tools .undo[disabled]")
+
+
 @pytest.mark.long
 def test_the_strip_on_a_phone(visit, tmp_path):
     page = visit(viewport=NARROW)
