@@ -41,9 +41,12 @@ test: setup browser ## set up and run lint, types and the tests
 	@echo "== tests of the page, one after the other: a busy machine keeps them waiting"
 	$(BIN)/python -m pytest -m "$(USUAL)" tests/demo
 
-test-long: setup browser ## what test leaves out: full size, many processes, many visitors; a change seldom breaks it
-	@echo "== long tests, one after the other"
-	$(BIN)/python -m pytest --ignore tests/demo -m "(long or alone) and not exhaustive"
+test-long: setup browser ## what test leaves out: the README and docs run, full size, many processes, many visitors
+	@echo "== long tests, a process for each core"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/demo \
+		-m "long and not alone and not exhaustive"
+	@echo "== tests of several processes and of the page, one after the other"
+	$(BIN)/python -m pytest -m "alone and not exhaustive" tests/leaderboard tests/models tests/workflows tests/test_executor.py
 	$(BIN)/python -m pytest -m long tests/demo
 
 test-light: $(LIGHT)/.installed ## data and metric, without torch and its like

@@ -198,6 +198,7 @@ def test_only_the_public_face_is_used():
                 assert kind != "python" or "glioma_hf." not in code, page.name
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_files_are_the_files(readme_folder):
     page = (DOCS / "reference" / "files.md").read_text("utf-8")

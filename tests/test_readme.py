@@ -45,6 +45,7 @@ def test_what_is_left_out_is_little():
     assert README.count(LEFT_OUT) <= 4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_command_runs(readme_folder: Path):
     assert (readme_folder / "quickstart" / "report.html").is_file()
