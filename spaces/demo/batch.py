@@ -100,8 +100,7 @@ def keep(batch: str | Path, there: Entry) -> None:
 
 def by_source(batch: str | Path | None) -> dict[str, Entry]:
     """The images of a batch that could be read, by the uploads that they are of."""
-    there = entries(batch) if batch and Path(batch).is_dir() else []
-    return {(one.folder / SOURCE).read_text(): one for one in there if (one.folder / SOURCE).is_file()}
+    return {(one.folder / SOURCE).read_text(): one for one in still_open(batch) if (one.folder / SOURCE).is_file()}
 
 
 def keys(batch: str | Path) -> list[str]:
@@ -114,6 +113,11 @@ def keys(batch: str | Path) -> list[str]:
 def entries(batch: str | Path) -> list[Entry]:
     """Its images."""
     return [entry(batch, key) for key in keys(batch)]
+
+
+def still_open(batch: str | Path | None) -> list[Entry]:
+    """Its images; none where there is no batch, or it is no longer kept."""
+    return entries(batch) if batch and Path(batch).is_dir() else []
 
 
 def entry(batch: str | Path, key: Any) -> Entry:

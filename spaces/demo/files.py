@@ -63,9 +63,10 @@ def write_all(tell: OnProgress, jobs: Sequence[Job], target: str) -> str:
             tell(Progress(f"writing {facts['name']}", number, len(jobs)))
             cells, kinds = chosen(place, facts["threshold"])
             sets.append((facts["name"], cells))
+            table = _table(cells, kinds, facts)
             # One table has one unit: micrometres where all images have them, else pixels.
-            rows += _table(cells, kinds, facts, in_pixels=not known)
-            for file in _pictures(folder, stem, place, cells, facts, _table(cells, kinds, facts))[0]:
+            rows += table if known or not facts["pixel"] else _table(cells, kinds, facts, in_pixels=True)
+            for file in _pictures(folder, stem, place, cells, facts, table)[0]:
                 kind = file.name.removeprefix(f"{stem}_")
                 archive.write(file, f"{FOLDERS[kind]}/{stem}{Path(kind).suffix}")
                 file.unlink()

@@ -199,7 +199,7 @@ def stop(ui: Any, batch: str | None) -> dict:
 
 def cancelled(ui: Any, batch: str | None) -> dict:
     """The page after a run that was cancelled; what is shown stays, with its downloads."""
-    there = batches.entries(batch) if batch and Path(batch).is_dir() else []
+    there = batches.still_open(batch)
     done = sum(entry.facts.found for entry in there)
     told, late = "Cancelled.", {}
     if there and not (here := batches.looked_at(batch or "")).has_files:

@@ -73,7 +73,7 @@ def open_files(ui: Any, uploads: list[str] | None, before: str | None) -> Iterat
 
 def open_sample(ui: Any, name: str | None, before: str | None) -> Iterator[dict]:
     """Open a sample in place of what was open before, once the list of them is left; the same one stays as it is."""
-    there = batches.entries(before) if before and Path(before).is_dir() else []
+    there = batches.still_open(before)
     if not name or [entry.facts.sample for entry in there] == [name]:
         yield {ui.status: gr.skip()}
         return

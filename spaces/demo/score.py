@@ -53,8 +53,7 @@ def score(
         scored = read(scoring.score, references, predictions, bool(flattened), folder, silent=60)
         state = {"folder": folder, **{name: scored[name] for name in ("names", "files", "told")}}
         number = named_like(state, image) or 0
-        of_it, asked = fitting(state, number, image)
-        seen = read(scoring.show_outcomes, folder, number, of_it)
+        seen = outcomes(ui, state, number, image)
     except BaseException:
         forget(folder)
         raise
@@ -65,8 +64,7 @@ def score(
         ui.scores: shown(pd.DataFrame(scored["table"])),
         ui.plot: shown(points),
         ui.choice: choice,
-        ui.viewer: seen,
-        ui.status: paragraphs([*state["told"], *asked]),
+        **seen,
     }
 
 
@@ -91,16 +89,20 @@ def fitting(state: dict, number: int, image: str | None) -> tuple[str | None, li
     return image, [f"None of the images is called {name}; it is shown with the outcomes of {scored}."]
 
 
-def view(ui: Any, state: dict | None, choice: str | None, image: str | None) -> dict:
-    """Show one image, once there is a score: true positives, false positives, missed."""
-    if state is None or choice not in state["names"]:
-        return {ui.viewer: gr.skip()}
-    number = state["names"].index(choice)
+def outcomes(ui: Any, state: dict, number: int, image: str | None) -> dict:
+    """What the viewer and the status say of one of the scored images."""
     of_it, asked = fitting(state, number, image)
     return {
         ui.viewer: read(scoring.show_outcomes, state["folder"], number, of_it),
         ui.status: paragraphs([*state["told"], *asked]),
     }
+
+
+def view(ui: Any, state: dict | None, choice: str | None, image: str | None) -> dict:
+    """Show one image, once there is a score: true positives, false positives, missed."""
+    if state is None or choice not in state["names"]:
+        return {ui.viewer: gr.skip()}
+    return outcomes(ui, state, state["names"].index(choice), image)
 
 
 def take_image(ui: Any, state: dict | None, choice: str | None, image: str | None) -> dict:

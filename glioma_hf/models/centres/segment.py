@@ -23,7 +23,7 @@ from glioma_hf.models.base import Pixels, check_image
 from glioma_hf.models.candidates import Ranked, SelectionSettings, enlarge, merged
 from glioma_hf.models.centres.adapter import unwrap
 from glioma_hf.models.centres.network import CentreNetwork, Maps
-from glioma_hf.models.device import has_fast_bfloat16
+from glioma_hf.models.device import has_fast_bfloat16, lay_out
 from glioma_hf.models.tiles import Tile, fitted_tiles
 from glioma_hf.models.vision.config import COARSEST, MIRRORED, SHRINK, STRIDE
 from glioma_hf.models.vision.preprocess import Statistics, Windows, resized, standardised, statistics_of
@@ -75,8 +75,7 @@ class CentreSegmenter(ScaledSegmenter):
         self.settings = settings or CentreSettings()
         self.device = next(network.parameters()).device
         self.fast = has_fast_bfloat16(self.device)
-        if self.device.type == "cpu":
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_out(self.network)
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first; see `Segmenter`.
@@ -101,10 +100,9 @@ class CentreSegmenter(ScaledSegmenter):
         tiles, sides = fitted_tiles(seen, largest, shared, COARSEST, begin, scale)
         names = self.network.config.classes
         category = np.array([CATEGORIES.index(name) for name in names] or [0])
-        mirrored = MIRRORED[self._views(view)]
         parts = []
         for done, tile in enumerate(tiles, start=1):
-            masks = list(self._masks_of_tile(view, tile, sides, mirrored, found, size))
+            masks = list(self._masks_of_tile(view, tile, sides, found, size))
             scores = np.array([score for _, score, _ in masks])
             categories = category[[kind for _, _, kind in masks]]
             parts.append(Instances.from_box_masks([m for m, _, _ in masks], size, scores=scores, categories=categories))
@@ -123,17 +121,12 @@ class CentreSegmenter(ScaledSegmenter):
         return 4 if view.shape[0] * view.shape[1] <= SEEN_ONCE else 1
 
     def _masks_of_tile(
-        self,
-        view: Windows,
-        tile: Tile,
-        sides: tuple[int, int],
-        mirrored: list[list[int]],
-        found: Statistics,
-        size: tuple[int, int],
+        self, view: Windows, tile: Tile, sides: tuple[int, int], found: Statistics, size: tuple[int, int]
     ) -> Iterator[tuple[BoxMask, float, int]]:
         """Masks that pass, their scores, and their classes."""
         settings, config = self.settings, self.network.config
         pixels = self._pixels(view, tile, sides, found)
+        mirrored = MIRRORED[self._views(view)]
         looks = [self._look(pixels.flip(axes)) for axes in mirrored]
         heats = [torch.sigmoid(maps.heat[0]).flip(axes) for maps, axes in zip(looks, mirrored, strict=True)]
         heat = torch.stack(heats).mean(0)

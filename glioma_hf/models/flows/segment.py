@@ -19,7 +19,7 @@ from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
 from glioma_hf.models.base import Pixels, Settings, check_image
 from glioma_hf.models.candidates import merged
-from glioma_hf.models.device import has_fast_bfloat16
+from glioma_hf.models.device import has_fast_bfloat16, lay_out
 from glioma_hf.models.flows.dynamics import flow_errors, labels_of
 from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.network import FlowNetwork
@@ -104,9 +104,8 @@ class FlowSegmenter(ScaledSegmenter):
         self.settings = settings or usual_settings(self.networks[0])
         self.device = next(self.networks[0].parameters()).device
         self.fast = has_fast_bfloat16(self.device)
-        if self.device.type == "cpu":
-            for network in self.networks:
-                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for network in self.networks:
+            lay_out(network)
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """Instances of an image, best score first, of which those of one category never overlap; see `Segmenter`."""

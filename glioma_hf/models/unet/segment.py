@@ -18,7 +18,7 @@ from torch import Tensor
 from glioma_hf.instances import Instances
 from glioma_hf.metrics.pixel_dice import check_resolution
 from glioma_hf.models.base import Pixels, PixelSegmenter, Settings, check_image
-from glioma_hf.models.device import has_fast_bfloat16
+from glioma_hf.models.device import has_fast_bfloat16, lay_out
 from glioma_hf.models.tiles import fitted_tiles
 from glioma_hf.models.unet.network import UNet
 from glioma_hf.models.unet.pixels import as_tensor, normalised, padded, padding_told, raised, resized
@@ -74,8 +74,7 @@ class UNetSegmenter(ScaledSegmenter, PixelSegmenter):
         self.network, self.settings = network.eval(), settings or UNetSettings()
         self.device = next(network.parameters()).device
         self.fast = has_fast_bfloat16(self.device)
-        if self.device.type == "cpu":
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_out(self.network)
 
     def segment(self, image: Pixels, on_progress: OnProgress = ignore) -> Instances:
         """See `Segmenter`."""
