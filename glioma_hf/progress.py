@@ -47,16 +47,17 @@ def ignore(progress: Progress) -> None:
 
 def to_lines(say: Callable[[str], None], every: int = 10) -> OnProgress:
     """An `OnProgress` that says each message, and every tenth training step with the time left."""
-    started, first = 0.0, 0.0
+    started, first, last = 0.0, 0.0, 0.0
 
     def tell(progress: Progress) -> None:
-        nonlocal started, first
+        nonlocal started, first, last
         if progress.message:
             say(progress.message)
         if progress.loss is None:
             return
-        if not first or progress.done < first:  # a run that goes on doesn't begin at 1
+        if not first or progress.done <= last:  # another run; one that goes on doesn't begin at 1
             started, first = time.perf_counter(), progress.done
+        last = progress.done
         if progress.done % every == 0 or progress.done == progress.total:
             left = (time.perf_counter() - started) / (progress.done - first + 1) * (progress.total - progress.done)
             say(

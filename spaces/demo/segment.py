@@ -101,7 +101,7 @@ def wire(ui: SimpleNamespace) -> None:
     ui.sample.blur(bind(opening.open_sample, ui), [ui.sample, ui.batch], page, **last)
     ui.strip.select(bind(opening.select, ui), ui.batch, page, **last)
     ui.page.release(bind(opening.turn_page, ui), [ui.batch, ui.page], page, **last)
-    ui.pixel.change(bind(opening.set_pixel, ui, asked=False), [ui.batch, ui.pixel], page, **last)
+    ui.pixel.change(bind(opening.set_pixel, ui, asked=False), [ui.batch, ui.pixel, ui.status], page, **last)
 
     model = [ui.kind, ui.hub_name, ui.adapter_file, ui.adapter_name, ui.taught, ui.use_taught]
     ui.kind.change(lambda value: gr.update(visible=value == OTHER), ui.kind, ui.hub_name, **quiet)

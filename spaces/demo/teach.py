@@ -178,11 +178,13 @@ def _teach_model(ui: Any, lesson: dict, steps: int, taught: dict | None) -> Gene
         if told is None:
             forget(folder)
     forget_kept(taught)
+    packed = Path(folder) / "adapter.zip"
+    named = packed.rename(packed.with_name(f"{Path(lesson['name']).stem[:80] or 'image'}_adapter.zip"))
     yield {
         ui.status: good(said_of(told, time.perf_counter() - started)),
         ui.plot: shown(curve(losses)),
         ui.before_after: beside(told),
-        ui.adapter: shown(str(Path(folder) / "adapter.zip")),
+        ui.adapter: shown(str(named)),
         ui.taught: {"adapter": folder, "folder": folder, "base": base, "words": words, "name": lesson["name"]},
         ui.cancel: gr.update(interactive=False),
         ui.button: gr.update(interactive=True),

@@ -223,11 +223,16 @@ def test_what_gradio_refuses_is_told_in_the_status_and_stays(visit, tmp_path):
     assert "large.tif" in told_badly(page, "#status")
     page.wait_for_selector(".toast-body", state="detached")
     open_images(page, image(tmp_path, "small.tif"))
-    page.wait_for_selector("#status:has-text('Open')")  # the next action takes its place
-    page.get_by_label("Pixel size in µm").fill("-3")
-    page.get_by_label("Pixel size in µm").press("Tab")
+    page.wait_for_selector("#status:has-text('Now press')")  # the next action takes its place
+    box = page.get_by_label("Pixel size in µm")
+    before = box.input_value()
+    box.fill("-3")
+    box.press("Tab")
     assert "The pixel size is a number from 0 to 10000" in told_badly(page, "#status")
     assert page.locator(".toast-body").count() == 0
+    box.fill(before)
+    box.press("Tab")
+    page.wait_for_selector("#status .told:empty", state="attached")
 
 
 def test_find_cells_waits_for_what_was_just_given(visit, tmp_path):

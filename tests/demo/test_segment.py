@@ -302,6 +302,11 @@ def test_on_a_phone(visit):
     assert find(page) > 5
     screenshot(page, "segment_narrow")
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1
+    tops = [
+        page.locator(part).bounding_box()["y"] for part in ("#find", "#viewer canvas", "#pixel", "#model", "#downloads")
+    ]
+    picture = tops.pop(1)
+    assert tops[0] < picture < min(tops[1:])  # before what is seldom set and what is taken home
 
 
 def test_the_api_segments_from_python(address, tmp_path):

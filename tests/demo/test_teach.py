@@ -72,6 +72,7 @@ def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_
     page.wait_for_selector("#teach-adapter a[download]")
     with page.expect_download() as event:
         page.click("#teach-adapter a[download]")
+    assert event.value.suggested_filename == "mine_adapter.zip"
     event.value.save_as(tmp_path / "adapter.zip")
     with zipfile.ZipFile(tmp_path / "adapter.zip") as packed:
         packed.extractall(tmp_path / "adapter")

@@ -30,7 +30,7 @@ def flows_of(labels: np.ndarray) -> np.ndarray:
 
 
 def labels_of(flows: np.ndarray, logits: np.ndarray, threshold: float, steps: int) -> np.ndarray:
-    """The label map that pixels make which flow together: integers (H, W), 0 the background.
+    """The label map that pixels make which flow together, holes and all: integers (H, W), 0 the background.
 
     Args:
         flows: float32 (2, H, W), `GAIN` times unit vectors.
@@ -41,15 +41,23 @@ def labels_of(flows: np.ndarray, logits: np.ndarray, threshold: float, steps: in
     cellpose = _cellpose()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse invariant checks")
-        labels = cellpose.dynamics.compute_masks(
+        labels: np.ndarray = cellpose.dynamics.compute_masks(
             flows, logits, niter=steps, cellprob_threshold=threshold, flow_threshold=0.0
         )
-    filled: np.ndarray = cellpose.utils.fill_holes_and_remove_small_masks(labels, min_size=-1)
+    return labels
+
+
+def without_holes(labels: np.ndarray) -> np.ndarray:
+    """A label map (H, W) whose labels have no holes: what lies in one's is its own. The numbers are as before."""
+    filled: np.ndarray = _cellpose().utils.fill_holes_and_remove_small_masks(labels.copy(), min_size=-1)
     return filled
 
 
 def flow_errors(labels: np.ndarray, flows: np.ndarray) -> np.ndarray:
-    """By how much a network's flows differ from those of the label map that they made: mean squares, a label each."""
+    """By how much a network's flows differ from those of the label map that they made: mean squares, a label each.
+
+    As in `cellpose`, the map is the one with holes.
+    """
     if not labels.any():
         return np.zeros(0)
     errors: np.ndarray = _cellpose().metrics.flow_error(labels.astype(np.int64), flows, torch.device("cpu"))[0]

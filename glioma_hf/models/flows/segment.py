@@ -20,7 +20,7 @@ from glioma_hf.instances import Instances
 from glioma_hf.models.base import Pixels, Settings, check_image
 from glioma_hf.models.candidates import merged
 from glioma_hf.models.device import has_fast_bfloat16, lay_out
-from glioma_hf.models.flows.dynamics import flow_errors, labels_of
+from glioma_hf.models.flows.dynamics import flow_errors, labels_of, without_holes
 from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.network import FlowNetwork
 from glioma_hf.models.flows.sight import Scaled, Standardised
@@ -149,13 +149,14 @@ class FlowSegmenter(ScaledSegmenter):
         parts = []
         for number, name in enumerate(classes or [CATEGORIES[0]]):
             flows, logits = maps[2 * number : 2 * number + 2], maps[len(maps) // 3 * 2 + number]
-            labels = labels_of(flows, logits, threshold, settings.steps)
+            found = labels_of(flows, logits, threshold, settings.steps)
+            errors, labels = flow_errors(found, flows), without_holes(found)
             cells = Instances.from_label_map(labels)
             chances = 1 / (1 + np.exp(-logits.clip(-80, 80)))
             scores = np.bincount(labels.ravel(), chances.ravel())[cells.ids] / np.maximum(cells.areas, 1)
             categories = np.full(len(cells), CATEGORIES.index(name))
             part = Instances.from_rles(cells.rles, cells.size, categories, np.clip(scores, 0, 1))
-            parts.append((part, flow_errors(labels, flows)[cells.ids - 1]))
+            parts.append((part, errors[cells.ids - 1]))
         return Found(parts)
 
     def _windows(self, seen: tuple[int, ...]) -> tuple[list[Tile], tuple[int, int], tuple[int, ...]]:

@@ -136,22 +136,24 @@ class CellposeSegmenter(WrappedSegmenter):
     def found(self, seen: tuple[np.ndarray, np.ndarray, float]) -> Found:
         """Cells that the dynamics make of flows, each with the mean chance of its pixels."""
         (flows, logits, rescale), settings = seen, self.settings
-        labels = library().dynamics.resize_and_compute_masks(
+        package = library()
+        holed = package.dynamics.compute_masks(
             flows,
             logits,
             niter=max(1, int(200 / rescale)),
             cellprob_threshold=settings.cellprob_threshold,
             flow_threshold=0.0,
-            min_size=1,  # which fills holes
             device=self.model.device,
         )
+        labels = package.utils.fill_holes_and_remove_small_masks(holed.copy(), min_size=-1)  # numbers stay
         cells = Instances.from_label_map(labels)
         chances = 1 / (1 + np.exp(-logits.clip(-80, 80)))
         scores = np.bincount(labels.ravel(), chances.ravel())[cells.ids] / np.maximum(cells.areas, 1)
-        cells = Instances.from_rles(cells.rles, cells.size, scores=scores)
+        ids, cells = cells.ids, Instances.from_rles(cells.rles, cells.size, scores=scores)
         if not len(cells):
             return CellposeFound(cells, np.zeros(0))
-        return CellposeFound(cells, flow_errors(labels, flows, self.model.device))
+        # Of the cells with their holes, as in the package.
+        return CellposeFound(cells, flow_errors(holed, flows, self.model.device)[ids - 1])
 
 
 def load(base: str, folder: Path | None) -> CellposeSegmenter:

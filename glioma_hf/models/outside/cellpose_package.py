@@ -43,6 +43,7 @@ def library(major: int | None = None, base: str = "") -> Any:
         import cellpose.metrics
         import cellpose.models
         import cellpose.train
+        import cellpose.utils
     for name in ("dynamics", "models", "train"):
         logging.getLogger(f"cellpose.{name}").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Sparse invariant checks")
