@@ -25,10 +25,10 @@ from glioma_hf import InputError, Instances
 from glioma_hf.data.images import to_uint8
 from glioma_hf.draw import overlay
 from glioma_hf.metrics.overlap_ap import overlap_ap
-from glioma_hf.models import FAMILIES, get_family, load_segmenter
-from glioma_hf.models.base import Segmenter
+from glioma_hf.models import FAMILIES, find_base, get_family, load_segmenter
+from glioma_hf.models.base import Family, Segmenter
 from glioma_hf.models.diameter import fitted, suited
-from glioma_hf.models.saved import ModelFolder
+from glioma_hf.models.saved import ModelFolder, find_saved
 from glioma_hf.progress import OnProgress, Progress, ignore
 from glioma_hf.rle import encode_box_mask
 from glioma_hf.workflows.training import teach
@@ -46,9 +46,29 @@ _loading = threading.Lock()  # transformers' loading sets what holds for all thr
 
 
 def load(base: str, adapter: str | None) -> Segmenter:
-    """The segmenter of a base, and of an adapter (folder or Hub name) on it; bases stay loaded."""
+    """The segmenter of a base, and of an adapter (folder or Hub name) on it; bases stay loaded.
+
+    A saved model of another family is no adapter of that base: it is loaded as it is.
+    """
     with _loading:
-        return _kept(base) if adapter is None else load_segmenter(base, adapter)
+        if adapter is None:
+            return _kept(base)
+        family = _of_another_family(adapter, base)
+        return load_segmenter(base if family is None else _own_base(adapter, family), adapter)
+
+
+def _of_another_family(saved: str, base: str) -> Family | None:
+    """The family of a saved model where it isn't that of a base."""
+    folder = find_saved(saved)
+    family = folder.family() if folder else None
+    return None if family is None or family.name == find_base(base)[0].name else family
+
+
+def _own_base(saved: str, family: Family) -> str:
+    """What a saved model is put on, by a name of its family's: another one would have the page read any folder."""
+    folder = find_saved(saved)
+    base = folder.info().base if folder else ""
+    return f"{family.name}:{base if base in family.bases else family.bases[0]}"
 
 
 @functools.lru_cache(maxsize=KEPT_BASES)
@@ -148,10 +168,13 @@ def compare(tell: OnProgress, folder: str, base: str, adapter: str | None) -> tu
     return jpeg_url(picture), len(cells), segmenter.score_threshold
 
 
-def unpack(tell: OnProgress, archive: str, folder: str) -> None:
-    """Unpack an uploaded adapter."""
-    Path(folder).mkdir(parents=True)
-    ModelFolder.unpack(archive, folder, FAMILIES)
+def unpack(tell: OnProgress, archive: str, folder: str, base: str) -> str:
+    """Unpack an uploaded model, if it isn't there yet; the title of its family where that isn't the base's."""
+    if not Path(folder).is_dir():  # its owner knows it by that name
+        Path(folder).mkdir(parents=True)
+        ModelFolder.unpack(archive, folder, FAMILIES)
+    family = _of_another_family(folder, base)
+    return family.title if family else ""
 
 
 def held_out(pixels: np.ndarray, cells: Instances) -> tuple[slice, slice] | None:

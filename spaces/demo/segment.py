@@ -70,7 +70,7 @@ def controls(ui: SimpleNamespace) -> None:
         ui.kind = gr.Radio([*choices(), OTHER], value=first, label="Model", elem_id="kind")
         ui.hub_name = gr.Textbox("facebook/sam-vit-base", label="Model on the Hub (USER/NAME)", visible=False)
         ui.adapter_name = gr.Textbox("", label="Adapter on the Hub (USER/NAME)")
-        ui.adapter_file = gr.File(label="Or an adapter that you saved (zip)", type="filepath", height=140)
+        ui.adapter_file = gr.File(label="Or a model that you saved (zip)", type="filepath", height=140)
     with gr.Accordion("Compare models", open=False, elem_id="compare"):
         known = list(choices())
         ui.names = gr.CheckboxGroup(known, value=known, label="On the image that is shown", elem_id="compare-names")

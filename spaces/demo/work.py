@@ -82,7 +82,7 @@ def in_words(
         return f"{taught['words']}, taught by you on {taught['name']}"
     base = model if model in choices() else (hub_name or "").strip() or "none yet"
     if adapter_file:
-        return f"{base} with {Path(adapter_file).name}"
+        return f"{Path(adapter_file).name} (on {base}, if it is an adapter)"
     return f"{base} with {adapter_name.strip()}" if (adapter_name or "").strip() else base
 
 
@@ -96,7 +96,7 @@ def choose_model(
     folder: str | Path,
 ) -> Iterator[tuple[str, Any]]:
     """News until ("done", the `Model` chosen): a base, with an adapter uploaded (unpacked into `folder`), on the Hub,
-    or, with `use`, what was taught here. Raises `InputError` for what is none.
+    or a whole model uploaded, or, with `use`, what was taught here. Raises `InputError` for what is none.
     """
     words = in_words(model, hub_name, adapter_file, adapter_name, taught, use)
     if use and taught:
@@ -106,10 +106,11 @@ def choose_model(
     adapter = None
     if adapter_file:
         adapter = str(Path(folder) / f"adapter_{Path(adapter_file).parent.name[:16]}" / Path(adapter_file).name)
-        if not Path(adapter).is_dir():  # its owner knows it by that name
-            for kind, what in run(readers, modelling.unpack, adapter_file, adapter):
-                if kind != "done":
-                    yield kind, what
+        for kind, what in run(readers, modelling.unpack, adapter_file, adapter, base):
+            if kind != "done":
+                yield kind, what
+            else:
+                words = f"{Path(adapter_file).name} ({what or f'on {model if model in choices() else hub_name}'})"
     elif (adapter_name or "").strip():
         adapter = on_hub(adapter_name, "an adapter on the Hub, such as USER/NAME")
     yield "done", Model(base, adapter, words)

@@ -13,7 +13,10 @@ import tifffile
 
 from glioma_hf.data.exports import write_rois
 from glioma_hf.models import get_family, load_segmenter
+from glioma_hf.models.diameter import fitted
+from glioma_hf.models.saved import ModelFolder
 from glioma_hf.synthetic.scenes import SceneConfig, generate_scene
+from tests.conftest import ROOT
 from tests.demo.conftest import (
     choose_tab,
     downloads,
@@ -24,6 +27,7 @@ from tests.demo.conftest import (
     screenshot,
     told_badly,
 )
+from tests.models.contract import PAIR
 from tests.strategies import square
 
 SCENE = generate_scene(22, SceneConfig(width=420, height=300, cells_per_megapixel=(250, 250)))
@@ -192,13 +196,51 @@ def test_bad_outlines_are_answered_by_a_sentence(visit, lesson, tmp_path, name, 
     assert says in told_badly(page, "#teach-status")
 
 
-def test_bad_adapters_are_answered_by_a_sentence(visit, tmp_path):
-    with zipfile.ZipFile(tmp_path / "adapter.zip", "w") as packed:
-        packed.writestr("weights.pkl", np.zeros(3).tobytes())
+def with_model(visit, packed: Path):
+    """The page of one who opened a sample and uploaded a saved model."""
     page = visit()
     open_sample(page)
     page.locator("#model button").first.click()
-    page.set_input_files("#model input[type=file]", str(tmp_path / "adapter.zip"))
-    page.wait_for_selector("#model :text('adapter')")
+    page.set_input_files("#model input[type=file]", str(packed))
+    page.wait_for_selector(f"#in-use:has-text('{packed.name}')")
+    return page
+
+
+def test_bad_adapters_are_answered_by_a_sentence(visit, tmp_path):
+    with zipfile.ZipFile(tmp_path / "adapter.zip", "w") as packed:
+        packed.writestr("weights.pkl", np.zeros(3).tobytes())
+    page = with_model(visit, tmp_path / "adapter.zip")
     page.click("#find")
     assert "adapter.zip: no saved model lies there" in told_badly(page, "#status")
+
+
+def test_a_saved_model_of_another_family_is_uploaded_as_it_is(visit, tmp_path, monkeypatch):
+    from glioma_hf.models.base import Run
+    from glioma_hf.models.unet.recipe import NetworkConfig
+
+    monkeypatch.syspath_prepend(str(ROOT / "spaces" / "demo"))
+    import samples
+
+    family = get_family("unet")
+    network = NetworkConfig(encoder="tiny", widths=(8, 8, 8, 8, 8))
+    brief = {"network": network, "resolution": (64, 64), "max_steps": 20, "batch": 2, "learning_rate": 0.01}
+    recipe = family.read_recipe("quick").model_copy(update={**brief, "precision": "fp32"})
+    segmenter = family.train("random", [PAIR], recipe, Run(workers=0)).with_settings(mask_thresh=0.2, min_area=1)
+    ModelFolder(tmp_path / "net").write(family, segmenter, "random", recipe)
+    ModelFolder(tmp_path / "net").pack(tmp_path / "net.zip")
+    page = with_model(visit, tmp_path / "net.zip")
+    page.wait_for_selector("#in-use:has-text('net.zip (on centres: glioblastoma, if it is an adapter)')")
+    find_cells(page)
+    page.wait_for_selector("#viewer .caption:has-text('net.zip (Foreground by a U-Net)')")
+    page.wait_for_selector("#downloads a[download]")
+    found = json.loads(downloads(page, "#downloads", tmp_path)["coco.json"].read_text())["annotations"]
+    pixels, _ = samples.sample("Crowded cells")
+    cells = fitted(load_segmenter(tmp_path / "net"), pixels)[0].segment(pixels)
+    assert [row["segmentation"]["counts"] for row in found] == [rle["counts"].decode() for rle in cells.rles]
+    # What it says that it began from isn't looked for.
+    info = json.loads((tmp_path / "net" / "model.json").read_text()) | {"base": "/etc"}
+    (tmp_path / "net" / "model.json").write_text(json.dumps(info))
+    ModelFolder(tmp_path / "net").pack(tmp_path / "etc.zip")
+    page = with_model(visit, tmp_path / "etc.zip")
+    find_cells(page)
+    page.wait_for_selector("#viewer .caption:has-text('etc.zip (Foreground by a U-Net)')")

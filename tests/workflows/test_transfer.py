@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import threading
 
 import pytest
 import yaml
@@ -20,6 +23,7 @@ from glioma_hf.progress import Progress
 from glioma_hf.workflows.transfer.pieces import pooled
 from glioma_hf.workflows.transfer.run import transfer
 from tests.cli.test_cli import refused, run
+from tests.clusters import two_dask_workers
 from tests.models.dummy import DummySegmenter
 
 pytestmark = pytest.mark.usefixtures("dummy")
@@ -201,6 +205,24 @@ def test_repeats_are_shared_by_processes(made, folder, tmp_path):
     study, _ = made
     only = asked(folder, variants=[asked(folder).variants[0].model_dump()])
     shared = transfer(only, tmp_path / "out", workers=Workers(jobs=2))
+    assert scores_of(shared)["random"] == scores_of(study)["random"]
+
+
+@pytest.mark.alone
+def test_repeats_are_shared_by_a_cluster_that_loses_a_worker(made, folder, tmp_path):
+    pytest.importorskip("distributed")
+    study, _ = made
+    only = asked(folder, variants=[asked(folder).variants[0].model_dump()])
+    with two_dask_workers(tmp_path) as (address, processes):
+        lost = threading.Event()
+
+        def lose(progress: Progress) -> None:
+            if progress.message and not lost.is_set():
+                os.kill(processes[0], signal.SIGKILL)
+                lost.set()
+
+        shared = transfer(only, tmp_path / "out", workers=Workers(scheduler=address), on_progress=lose)
+    assert lost.is_set()
     assert scores_of(shared)["random"] == scores_of(study)["random"]
 
 
