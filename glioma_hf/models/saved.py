@@ -2,16 +2,17 @@
 
 A folder holds `model.json` (family, base, task), `recipe.json` (how it was trained, a recipe again), `thresholds.json`
 (how it predicts), `scores.json` (what it was trained and scored on), `README.md` (its card) and its family's weights.
+An adapter for SAM as `peft` alone saves it, without `model.json`, is one too: its config names the base.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from glioma_hf import hub
@@ -20,35 +21,15 @@ from glioma_hf.files import new_file
 from glioma_hf.jsonfile import read_checked
 from glioma_hf.models import get_family
 from glioma_hf.models.base import Family, Segmenter
+from glioma_hf.models.card import THIS, card
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 INFO, RECIPE, THRESHOLDS, SCORES, CARD = "model.json", "recipe.json", "thresholds.json", "scores.json", "README.md"
+BARE = "adapter_config.json"  # stands for `INFO` where `peft` alone saved an adapter
 FORMAT = 1  # of `model.json`
 MAX_FILE_BYTES = 64 * 2**20  # of one file of a packed model
-THIS = "THIS_FOLDER"  # stands in a card for the name by which the model is loaded
-
-TEXT = """# {title} for overlapping cells
-
-{summary}
-
-{scores}
-
-```python
-from glioma_hf import load_segmenter
-
-segmenter = load_segmenter("{this}")
-```
-
-## Recipe
-
-`recipe.json`, read by `glioma-hf train --recipe recipe.json`:
-
-| setting | value |
-|---|---|
-{recipe}
-"""
 
 
 class ModelInfo(BaseModel):
@@ -95,11 +76,16 @@ class ModelFolder:
 
     def is_saved(self) -> bool:
         """Whether a saved model lies there."""
-        return (self.path / INFO).is_file()
+        return (self.path / INFO).is_file() or self.is_bare()
+
+    def is_bare(self) -> bool:
+        """Whether an adapter lies there as `peft` alone saves it."""
+        return (self.path / BARE).is_file() and not (self.path / INFO).is_file()
 
     def check(self) -> None:
         """Raise `InputError` where a file is missing that the model can't do without."""
-        missing = [name for name in (INFO, *self.weights()) if not (self.path / name).is_file()]
+        needed = self.weights() if self.is_bare() else (INFO, *self.weights())
+        missing = [name for name in needed if not (self.path / name).is_file()]
         if missing:
             raise InputError(f"{self.path}: no saved model lies there ({missing[0]} is missing); make one by train")
 
@@ -112,6 +98,8 @@ class ModelFolder:
         """What the model is. Raises `InputError` where none is saved there."""
         if not self.is_saved():
             raise InputError(f"{self.path}: no saved model lies there ({INFO} is missing); make one by train")
+        if self.is_bare():
+            return ModelInfo(family="sam", base=_base_named_in(self.path / BARE))
         info = self._read(INFO, ModelInfo)
         if info.format != FORMAT:
             raise InputError(f"{self.path}: {INFO} has the format {info.format}, this release reads {FORMAT}")
@@ -208,7 +196,7 @@ class ModelFolder:
                         (saved.path / base).write_bytes(data)
 
             try:
-                write((INFO, RECIPE, THRESHOLDS, SCORES, CARD))
+                write((INFO if INFO in by_base else BARE, RECIPE, THRESHOLDS, SCORES, CARD))
                 if saved.info().family not in families:
                     raise InputError(f"{folder}: models of {saved.info().family[:40]!r} aren't taken here")
                 write(_weights_of(saved.family()))
@@ -235,11 +223,22 @@ def find_saved(name: str | Path, most: int | None = None) -> ModelFolder | None:
         return folder
     if folder.path.exists() or not hub.is_repo(str(name)):
         return None
-    info = hub.fetch(str(name), [INFO], most)
-    if info is None:
+    for first in (INFO, BARE):
+        if info := hub.fetch(str(name), [first], most):
+            break
+    else:
         return None
-    kept = [INFO, RECIPE, THRESHOLDS, SCORES, CARD, *_weights_of(ModelFolder(info).family())]
+    kept = [first, RECIPE, THRESHOLDS, SCORES, CARD, *_weights_of(ModelFolder(info).family())]
     return ModelFolder(hub.fetch(str(name), kept, most) or info)
+
+
+def _base_named_in(path: Path) -> str:
+    try:
+        if isinstance(base := json.loads(read_checked(path))["base_model_name_or_path"], str) and base:
+            return base
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise InputError(f"{path}: it names no base (base_model_name_or_path); say there what it adapts")
 
 
 def _weights_of(family: Family) -> tuple[str, ...]:
@@ -262,51 +261,3 @@ def write_settings(segmenter: Segmenter, path: Path) -> None:
     """A segmenter's settings into a file, whole or not at all."""
     with new_file(path) as partial:
         partial.write_text(segmenter.settings.model_dump_json(indent=2))
-
-
-def card(family: Family, base: str, recipe: Any, scores: TrainingScores | None = None) -> str:
-    """README.md of a saved model, with what the Hub reads at its head."""
-    head: dict[str, Any] = {
-        "library_name": family.library,
-        "tags": [*family.tags, "image-segmentation", "cell-segmentation", "microscopy"],
-    }
-    if base not in family.not_on_hub and not Path(base).is_dir():
-        head["base_model"] = base
-    if scores is not None and scores.validation_ap50 is not None:
-        metric = {"type": "overlap_ap", "name": "AP50", "value": round(scores.validation_ap50, 4)}
-        result = {
-            "task": {"type": "image-segmentation"},
-            "dataset": {"name": scores.data, "type": scores.data, "split": "validation"},
-            "metrics": [metric],
-        }
-        head["model-index"] = [{"name": f"{family.title} on {base}", "results": [result]}]
-    text = TEXT.format(
-        title=family.title,
-        summary=family.summary(base, recipe),
-        scores=_told(scores),
-        this=THIS,
-        recipe="\n".join(f"| `{name}` | {value} |" for name, value in _flat(recipe.model_dump()) if recipe is not None),
-    )
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{text}"
-
-
-def _told(scores: TrainingScores | None) -> str:
-    if scores is None:
-        return "It was scored on no data set."
-    trained = f"Trained on {', '.join(scores.training_images)} of the data set {scores.data} (task {scores.task})."
-    if scores.unlabelled_images:
-        trained += f" Trained too on {', '.join(scores.unlabelled_images)}, with labels that a model gave them."
-    if scores.validation_ap50 is None:
-        return f"{trained} It was scored on no image; its thresholds are those that the recipe's model came with."
-    return (
-        f"{trained} AP at IoU 0.5 on its {len(scores.validation_images)} validation images: "
-        f"{scores.validation_ap50:.3f}. Thresholds were chosen on those images, so the score there flatters; "
-        f"`{THRESHOLDS}` holds them."
-    )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
-    return rows

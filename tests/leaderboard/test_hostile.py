@@ -116,6 +116,8 @@ def test_models_that_are_none(board, ann, tmp_path, capfd):
         ({"model.json": json.dumps(info | {"base": "../../x"}), **weights}, "its base '../../x' is none of"),
         ({"model.json": json.dumps(info | {"family": "os"}), **weights}, "os"),
         ({"model.json": json.dumps(info), "adapter_model.bin": pickle.dumps(Bad())}, "missing"),
+        ({**weights, "adapter_config.json": '{"base_model_name_or_path": "/etc"}'}, "its base '/etc' is none of"),
+        (weights, "names no base"),
         ({"../model.json": json.dumps(info), **weights}, "../model.json"),
     ):
         sentence = refused(board, ann, packed(tmp_path / "model.zip", **files), "model")

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from glioma_hf import InputError
 from glioma_hf.models import load_segmenter
 from glioma_hf.models.base import Run
+from glioma_hf.models.card import card
 from glioma_hf.models.centres.adapter import HEADS, add_adapter, load_adapter, merge
 from glioma_hf.models.centres.family import FAMILY, new_network, read_network
 from glioma_hf.models.centres.recipe import AdapterSettings
-from glioma_hf.models.saved import ModelFolder, card
+from glioma_hf.models.saved import ModelFolder
 from tests.models.centres import test_contract
 from tests.models.centres.test_contract import TINY
 from tests.models.centres.test_train_runs import SHORT

@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from glioma_hf.models.card import card
 from glioma_hf.models.centres.recipe import NetworkConfig
-from glioma_hf.models.saved import card
 from tests.models.contract import FamilyContract
 
 TINY = NetworkConfig(encoder="tiny", frozen_features=None, widths=(8, 8, 8, 8), features=4, hidden=4, controller=8)

@@ -6,8 +6,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("cellpose", reason="cellpose isn't installed: make test-models has it")
 
 from glioma_hf.models.base import Run, Segmenter
+from glioma_hf.models.card import card
 from glioma_hf.models.flows.recipe import LightConfig, MediarAugmentation, MediarConfig
-from glioma_hf.models.saved import card
 from tests.models.contract import PAIR, FamilyContract
 
 EXACT = {"precision": "fp32", "average": 0.0}

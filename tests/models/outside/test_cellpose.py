@@ -20,9 +20,9 @@ if not THERE.startswith("3."):
 from glioma_hf import InputError, Instances
 from glioma_hf.models import load_segmenter
 from glioma_hf.models.base import Run
+from glioma_hf.models.card import card
 from glioma_hf.models.outside.cellpose import CellposeSegmenter
 from glioma_hf.models.outside.cellpose_package import library, new_model
-from glioma_hf.models.saved import card
 from tests.models.contract import PAIR, SCENE
 from tests.models.outside.wrapped import WrappedContract
 

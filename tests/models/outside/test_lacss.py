@@ -14,10 +14,11 @@ from lacss.modules.convnext import ConvNeXt
 from glioma_hf import InputError, Instances
 from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.models.base import Run
+from glioma_hf.models.card import card
 from glioma_hf.models.outside.lacss import LacssConfig, LacssSegmenter, module_of
 from glioma_hf.models.outside.lacss_crops import Crops
 from glioma_hf.models.outside.lacss_pickle import read_published
-from glioma_hf.models.saved import ModelFolder, card
+from glioma_hf.models.saved import ModelFolder
 from glioma_hf.progress import Progress
 from tests.models.contract import PAIR, SCENE
 

@@ -18,6 +18,7 @@ from glioma_hf import InputError, Instances
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.models.base import Run
+from glioma_hf.models.card import card
 from glioma_hf.models.outside.cellpose_size import read_parameters
 from glioma_hf.models.outside.wrapped import (
     Found,
@@ -29,7 +30,6 @@ from glioma_hf.models.outside.wrapped import (
     replaced,
     tuned,
 )
-from glioma_hf.models.saved import card
 from tests.conftest import ROOT
 from tests.models.contract import PAIR, SCENE
 

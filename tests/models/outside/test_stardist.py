@@ -11,8 +11,9 @@ import numpy as np
 from glioma_hf import InputError
 from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.models.base import Run
+from glioma_hf.models.card import card
 from glioma_hf.models.outside.stardist import StarDistSegmenter, built, nearest
-from glioma_hf.models.saved import ModelFolder, card
+from glioma_hf.models.saved import ModelFolder
 from tests.models.contract import PAIR, SCENE
 from tests.models.outside.wrapped import WrappedContract
 

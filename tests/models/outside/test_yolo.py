@@ -13,7 +13,8 @@ import torch
 from glioma_hf import InputError, Instances
 from glioma_hf.models import get_family, load_segmenter
 from glioma_hf.models.base import Run
-from glioma_hf.models.saved import ModelFolder, card
+from glioma_hf.models.card import card
+from glioma_hf.models.saved import ModelFolder
 from tests.models.contract import PAIR, SCENE
 from tests.models.outside.wrapped import WrappedContract
 

@@ -8,6 +8,7 @@ from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEnc
 
 from glioma_hf import InputError
 from glioma_hf.models.adapters import save_weights
+from glioma_hf.models.card import card
 from glioma_hf.models.sam.family import FAMILY
 from glioma_hf.models.sam.generate import GenerationSettings, SamSegmenter
 from glioma_hf.models.sam.lora import (
@@ -22,7 +23,6 @@ from glioma_hf.models.sam.lora import (
 )
 from glioma_hf.models.sam.sam import WEIGHTS, CellSam
 from glioma_hf.models.sam.train import train
-from glioma_hf.models.saved import card
 from tests.models.sam.test_train import PAIR, SHORT
 
 

@@ -6,7 +6,8 @@ torch = pytest.importorskip("torch")
 
 from glioma_hf import InputError
 from glioma_hf.models.base import Run, Segmenter
-from glioma_hf.models.saved import ModelFolder, card
+from glioma_hf.models.card import card
+from glioma_hf.models.saved import ModelFolder
 from glioma_hf.models.unet.recipe import NetworkConfig
 from tests.models.contract import PAIR, FamilyContract
 
