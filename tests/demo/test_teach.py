@@ -57,6 +57,7 @@ def set_steps(page, steps: int) -> None:
     box.press("Tab")
 
 
+@pytest.mark.long
 def test_outlines_teach_an_adapter_that_segment_uses_at_once(visit, lesson, tmp_path):
     page = visit("Teach")
     assert "Choose a sample" in page.inner_text("#teach-viewer .empty")
@@ -214,6 +215,7 @@ def test_bad_adapters_are_answered_by_a_sentence(visit, tmp_path):
     assert "adapter.zip: no saved model lies there" in told_badly(page, "#status")
 
 
+@pytest.mark.long
 def test_a_saved_model_of_another_family_is_uploaded_as_it_is(visit, tmp_path, monkeypatch):
     from glioma_hf.models.base import Run
     from glioma_hf.models.unet.recipe import NetworkConfig
