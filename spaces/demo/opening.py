@@ -195,7 +195,7 @@ def turn_page(ui: Any, batch: str | None, page: Any) -> dict:
     return {**shown(ui, batch, entry), ui.status: good(f"This is {entry.facts.plane}. Now press **Find cells**.")}
 
 
-def set_pixel(ui: Any, batch: str | None, value: Any, said: str) -> dict:
+def set_pixel(ui: Any, batch: str | None, value: Any, said: Any) -> dict:
     """Take another pixel size for all images of a batch whose files don't say one, and for the one that is shown.
 
     `said` is what the status says: that another one was refused is over once the old one is back.
@@ -205,7 +205,7 @@ def set_pixel(ui: Any, batch: str | None, value: Any, said: str) -> dict:
         return {ui.status: gr.skip()}
     here = batches.looked_at(batch)
     if here.facts.pixel == pixel:
-        return {ui.status: "" if "the pixel size" in (said or "").lower() else gr.skip()}
+        return {ui.status: "" if "the pixel size" in str(said).lower() else gr.skip()}
     for one in batches.entries(batch):
         if one.key == here.key or not one.facts.pixel_from_file:
             batches.change(batch, one.key, pixel=pixel)

@@ -77,7 +77,7 @@ def _brings_one(visitor: Visitor, path: Path) -> list[Action]:
     return [
         ("open one", lambda: visitor.send("segment-upload", "upload", [visitor.upload(path)])),
         ("find", lambda: visitor.send("find", "click", *_model(visitor))),
-        ("pixel size", lambda: visitor.send("pixel", "change", 0.5)),
+        ("pixel size", lambda: visitor.send("pixel", "change", 0.5, "")),
         ("slide", lambda: slide(visitor, 0.35)),
     ]
 

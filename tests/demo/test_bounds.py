@@ -262,7 +262,7 @@ def test_private_events_check_their_arguments(visitor):
         visitor.send("teach-sample", "blur", "../../etc/passwd")
     visitor.send("sample", "blur", "Sparse cells")
     with pytest.raises(Told, match="pixel size"):
-        visitor.send("pixel", "change", 1e300)
+        visitor.send("pixel", "change", 1e300, "")
     with pytest.raises(Told):
         visitor.send("find", "click", "No such model", "", None, "", False)
     # There is nothing to write without a result.
