@@ -24,8 +24,10 @@ def fingerprint(segmenter: Segmenter) -> str:
 
 def parameters_of(segmenter: Segmenter) -> int | None:
     """How many numbers the networks hold that a segmenter is made of; None where it has none."""
-    held = [value for value in vars(segmenter).values() if hasattr(value, "parameters")]
-    finders = [value for value in vars(segmenter).values() if isinstance(value, Segmenter)]
+    values = vars(segmenter).values()
+    parts = [part for value in values for part in (value if isinstance(value, list | tuple) else [value])]
+    held = [part for part in parts if hasattr(part, "parameters")]
+    finders = [part for part in parts if isinstance(part, Segmenter)]
     sizes = {id(tensor): tensor.numel() for module in held for tensor in module.parameters()}
     below = [parameters_of(finder) or 0 for finder in finders]
     others = [int(array.size) for array in segmenter.arrays().values()]

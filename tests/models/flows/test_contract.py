@@ -8,6 +8,7 @@ pytest.importorskip("cellpose", reason="cellpose isn't installed: make test-mode
 from glioma_hf.models.base import Run, Segmenter
 from glioma_hf.models.card import card
 from glioma_hf.models.flows.recipe import LightConfig, MediarAugmentation, MediarConfig
+from glioma_hf.workflows.fingerprint import parameters_of
 from tests.models.contract import PAIR, FamilyContract
 
 EXACT = {"precision": "fp32", "average": 0.0}
@@ -33,6 +34,9 @@ class FlowsContract(FamilyContract):
         if type(self) not in KEPT:
             KEPT[type(self)] = family.train(base, [PAIR], recipe, Run(workers=0)).with_settings(**self.loose)
         return KEPT[type(self)]
+
+    def test_its_numbers_are_counted(self, trained):
+        assert parameters_of(trained) == sum(p.numel() for net in trained.networks for p in net.parameters())
 
 
 class TestFlows(FlowsContract):
