@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from glioma_hf.extras import missing_libraries_named
 
@@ -27,6 +28,23 @@ def flows_of(labels: np.ndarray) -> np.ndarray:
     numbered = np.unique(labels, return_inverse=True)[1].reshape(labels.shape) + (labels.min() > 0)
     flows: np.ndarray = _cellpose().dynamics.masks_to_flows(numbered)
     return flows.astype(np.float32)
+
+
+def without_specks(logits: np.ndarray, threshold: float, size: int = 16) -> np.ndarray:
+    """Logits (H, W) without holes and specks, in what is over the threshold, of fewer than `size` pixels.
+
+    MediarFormer's authors do so before pixels flow (`compute_masks` of their `core/MEDIAR/utils.py`), holes first.
+    """
+    inside = logits > threshold
+    tidy = ~_without_small(~inside, size)
+    tidy = _without_small(tidy, size)
+    return np.where(tidy == inside, logits, np.where(tidy, threshold + 1, threshold - 1)).astype(np.float32)
+
+
+def _without_small(mask: np.ndarray, size: int) -> np.ndarray:
+    parts, _ = ndimage.label(mask)
+    kept: np.ndarray = (np.bincount(parts.ravel()) >= size)[parts] & mask
+    return kept
 
 
 def labels_of(flows: np.ndarray, logits: np.ndarray, threshold: float, steps: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from glioma_hf.instances import Instances
 from glioma_hf.models.base import Pixels, Settings, check_image
 from glioma_hf.models.candidates import merged
 from glioma_hf.models.device import has_fast_bfloat16, lay_out
-from glioma_hf.models.flows.dynamics import flow_errors, labels_of, without_holes
+from glioma_hf.models.flows.dynamics import flow_errors, labels_of, without_holes, without_specks
 from glioma_hf.models.flows.manet import MediarNetwork
 from glioma_hf.models.flows.network import FlowNetwork
 from glioma_hf.models.flows.sight import Scaled, Standardised
@@ -149,6 +149,8 @@ class FlowSegmenter(ScaledSegmenter):
         parts = []
         for number, name in enumerate(classes or [CATEGORIES[0]]):
             flows, logits = maps[2 * number : 2 * number + 2], maps[len(maps) // 3 * 2 + number]
+            if isinstance(self.networks[0], MediarNetwork):
+                logits = without_specks(logits, threshold)
             found = labels_of(flows, logits, threshold, settings.steps)
             errors, labels = flow_errors(found, flows), without_holes(found)
             cells = Instances.from_label_map(labels)

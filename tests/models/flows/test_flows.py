@@ -71,6 +71,21 @@ def test_flows_lead_to_the_middle_and_back_to_the_cells():
     assert dynamics.flows_of(np.ones((20, 20), np.int32)).any()  # a cell that fills the image
 
 
+def test_specks_and_small_holes_are_turned_over_as_by_mediarformers_authors():
+    logits = np.full((40, 60), -3, np.float32)
+    logits[5:35, 5:35] = 3  # a cell, with a hole of 15 pixels and one of 16
+    logits[10:13, 10:15] = -3
+    logits[20:24, 20:24] = -3
+    logits[5:8, 40:45] = 3  # a speck of 15, and one of 16
+    logits[20:24, 40:44] = 3
+    tidy = dynamics.without_specks(logits, 0.0) > 0
+    assert tidy[10:13, 10:15].all()
+    assert not tidy[20:24, 20:24].any()
+    assert not tidy[5:8, 40:45].any()
+    assert tidy[20:24, 40:44].all()
+    assert tidy.sum() == 30 * 30 - 16 + 16
+
+
 def test_without_cellpose_one_sentence_says_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cellpose", None)
     monkeypatch.setattr("glioma_hf.extras.find_spec", lambda name: None)
