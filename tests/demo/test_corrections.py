@@ -94,6 +94,7 @@ def test_the_model_is_asked_where_it_saw_nothing(sheet):
     assert added.iou(cells.select([0]))[0, 0] > 0.5
 
 
+@pytest.mark.long
 def test_cells_of_another_size_are_found_and_the_model_is_told_of_it(sheet):
     """A sample at 0.4 of its size: without being told, the model finds few of its cells."""
     _, folder, _ = sheet

@@ -40,6 +40,7 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open(encoding="utf-8")))
 
 
+@pytest.mark.long
 def test_three_images_a_bad_one_and_one_zip(stay, tmp_path):
     images = [image(tmp_path, f"{name}.tif", seed) for name, seed in (("a", 21), ("b", 22), ("c", 23))]
     (tmp_path / "notes.tif").write_text("no image")

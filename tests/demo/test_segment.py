@@ -267,6 +267,7 @@ def test_cancel_stops_the_run_and_keeps_what_was_there(stay, tmp_path):
     assert "cells not found yet" in page.inner_text("#viewer .caption")
 
 
+@pytest.mark.long
 def test_models_that_arent_there_are_told(visit):
     page = visit()
     open_sample(page)
