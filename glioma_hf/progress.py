@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def ignore(progress: Progress) -> None:
 
 def to_lines(say: Callable[[str], None], every: int = 10) -> OnProgress:
     """An `OnProgress` that says each message, and every tenth training step with the time left."""
-    started, first, last = 0.0, 0.0, 0.0
+    started, first, last = 0.0, 0.0, math.inf
 
     def tell(progress: Progress) -> None:
         nonlocal started, first, last
@@ -55,7 +56,7 @@ def to_lines(say: Callable[[str], None], every: int = 10) -> OnProgress:
             say(progress.message)
         if progress.loss is None:
             return
-        if not first or progress.done <= last:  # another run; one that goes on doesn't begin at 1
+        if progress.done <= last:  # another run; one that goes on doesn't begin at 1
             started, first = time.perf_counter(), progress.done
         last = progress.done
         if progress.done % every == 0 or progress.done == progress.total:

@@ -18,6 +18,11 @@ SOURCE, SESSION = "source.txt", "session.txt"  # where the upload lies that an i
 _lock = threading.RLock()
 
 
+def stem_of(name: str) -> str:
+    """What the names of an image's downloads begin with."""
+    return Path(name).stem[:80] or "image"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known of one image.
@@ -57,8 +62,7 @@ class Facts:
     @property
     def stem(self) -> str:
         """Of the names of downloads."""
-        stem = Path(self.name).stem[:80] or "image"
-        return f"{stem}_page{self.page}" if self.pages > 1 else stem
+        return f"{stem_of(self.name)}_page{self.page}" if self.pages > 1 else stem_of(self.name)
 
     @property
     def found(self) -> bool:

@@ -26,7 +26,7 @@ from glioma_hf.data.images import to_uint8
 from glioma_hf.draw import overlay
 from glioma_hf.metrics.overlap_ap import overlap_ap
 from glioma_hf.models import FAMILIES, find_base, get_family, load_segmenter
-from glioma_hf.models.base import Family, Segmenter
+from glioma_hf.models.base import Segmenter
 from glioma_hf.models.diameter import fitted, suited
 from glioma_hf.models.saved import ModelFolder, find_saved
 from glioma_hf.progress import OnProgress, Progress, ignore
@@ -53,21 +53,19 @@ def load(base: str, adapter: str | None) -> Segmenter:
     with _loading:
         if adapter is None:
             return _kept(base)
-        family = _of_another_family(adapter, base)
-        return load_segmenter(base if family is None else _own_base(adapter, family), adapter)
+        saved = find_saved(adapter)
+        if saved is None or _is_of(saved, base):
+            return load_segmenter(base, saved.path if saved else adapter)
+        return load_segmenter(_own_base(saved), saved.path)
 
 
-def _of_another_family(saved: str, base: str) -> Family | None:
-    """The family of a saved model where it isn't that of a base."""
-    folder = find_saved(saved)
-    family = folder.family() if folder else None
-    return None if family is None or family.name == find_base(base)[0].name else family
+def _is_of(saved: ModelFolder, base: str) -> bool:
+    return saved.family().name == find_base(base)[0].name
 
 
-def _own_base(saved: str, family: Family) -> str:
+def _own_base(saved: ModelFolder) -> str:
     """What a saved model is put on, by a name of its family's: another one would have the page read any folder."""
-    folder = find_saved(saved)
-    base = folder.info().base if folder else ""
+    family, base = saved.family(), saved.info().base
     return f"{family.name}:{base if base in family.bases else family.bases[0]}"
 
 
@@ -173,8 +171,8 @@ def unpack(tell: OnProgress, archive: str, folder: str, base: str) -> str:
     if not Path(folder).is_dir():  # its owner knows it by that name
         Path(folder).mkdir(parents=True)
         ModelFolder.unpack(archive, folder, FAMILIES)
-    family = _of_another_family(folder, base)
-    return family.title if family else ""
+    saved = find_saved(folder)
+    return "" if saved is None or _is_of(saved, base) else saved.family().title
 
 
 def held_out(pixels: np.ndarray, cells: Instances) -> tuple[slice, slice] | None:

@@ -179,7 +179,7 @@ def _teach_model(ui: Any, lesson: dict, steps: int, taught: dict | None) -> Gene
             forget(folder)
     forget_kept(taught)
     packed = Path(folder) / "adapter.zip"
-    named = packed.rename(packed.with_name(f"{Path(lesson['name']).stem[:80] or 'image'}_adapter.zip"))
+    named = packed.rename(packed.with_name(f"{batches.stem_of(lesson['name'])}_adapter.zip"))
     yield {
         ui.status: good(said_of(told, time.perf_counter() - started)),
         ui.plot: shown(curve(losses)),

@@ -80,10 +80,14 @@ def in_words(
     """What the chosen model is called, before anything is checked."""
     if use and taught:
         return f"{taught['words']}, taught by you on {taught['name']}"
-    base = model if model in choices() else (hub_name or "").strip() or "none yet"
+    base = _base_in_words(model, hub_name)
     if adapter_file:
         return f"{Path(adapter_file).name} (on {base}, if it is an adapter)"
     return f"{base} with {adapter_name.strip()}" if (adapter_name or "").strip() else base
+
+
+def _base_in_words(model: str, hub_name: str | None) -> str:
+    return model if model in choices() else (hub_name or "").strip() or "none yet"
 
 
 def choose_model(
@@ -110,7 +114,7 @@ def choose_model(
             if kind != "done":
                 yield kind, what
             else:
-                words = f"{Path(adapter_file).name} ({what or f'on {model if model in choices() else hub_name}'})"
+                words = f"{Path(adapter_file).name} ({what or f'on {_base_in_words(model, hub_name)}'})"
     elif (adapter_name or "").strip():
         adapter = on_hub(adapter_name, "an adapter on the Hub, such as USER/NAME")
     yield "done", Model(base, adapter, words)
