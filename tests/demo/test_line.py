@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -24,23 +25,28 @@ def turns(monkeypatch):
 
 def test_five_at_once_are_served_one_after_the_other_and_told_their_place(turns):
     line = turns.Turns()
-    at_work, most, told, ends = [0], [0], {}, []
-    started = time.monotonic()
+    at_work, most, ends = [0], [0], []
+    told: dict[int, list[str]] = {number: [] for number in range(5)}
+
+    def knows(number: int, place: int) -> bool:
+        return any(sentence.startswith(f"You are number {place} in line") for sentence in told[number])
 
     def visit(number: int) -> None:
         with line.ticket("segment") as ticket:
-            told[number] = list(ticket.waiting())
+            for sentence in ticket.waiting():
+                told[number].append(sentence)
             at_work[0] += 1
             most[0] = max(most[0], at_work[0])
-            for _ in ticket.follow(iter([("told", None), ("done", None)])):
-                time.sleep(0.1)
+            for kind, _ in ticket.follow(iter([("told", None), ("done", None)])):
+                if kind == "told":  # it works until those behind know their new places
+                    wait_for(lambda: all(knows(n, n - number + 1) for n in range(number + 1, 5)))
             at_work[0] -= 1
-            ends.append(time.monotonic() - started)
+            ends.append(number)
 
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(5)]
-    for thread in threads:
+    for number, thread in enumerate(threads):
         thread.start()
-        time.sleep(0.02)
+        wait_for(lambda number=number: knows(number, number + 1) if number else at_work[0])
     for thread in threads:
         thread.join()
     assert most == [1]
@@ -48,19 +54,24 @@ def test_five_at_once_are_served_one_after_the_other_and_told_their_place(turns)
     assert told[1][0].startswith("You are number 2 in line; it is your turn in about ")
     assert told[4][0].startswith("You are number 5 in line; it is your turn in about ")
     assert told[4][-1].startswith("You are number 2 in line")
-    assert ends == sorted(ends)
-    assert ends[0] < 0.5 < ends[4]
-    assert line.expected("segment") < turns.SECONDS["segment"]  # it was seen that it takes less
+    assert ends == [0, 1, 2, 3, 4]
+
+
+def test_how_long_it_takes_is_learned(turns):
+    line = turns.Turns()
+    with line.ticket("segment") as ticket:
+        assert list(ticket.waiting()) == []
+        list(ticket.follow(iter([("done", None)])))
+    assert line.expected("segment") < turns.SECONDS["segment"]
 
 
 def test_one_who_left_is_passed_over(turns, monkeypatch):
-    monkeypatch.setattr(turns, "STALE", 0.05)
     line = turns.Turns()
     gone = line.ticket("teach")
     gone.__enter__()
     with line.ticket("segment") as ticket:
         assert line.ahead(ticket)[0] == 1
-        time.sleep(0.1)
+        monkeypatch.setattr(gone, "heard", time.monotonic() - turns.STALE - 1)
         assert list(ticket.waiting()) == []
 
 

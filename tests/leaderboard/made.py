@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from glioma_hf.benchmark.scoring_files import read_references
@@ -25,14 +23,6 @@ def own_results(folder: Path, path: Path, leave_out: int = 3) -> Path:
             found.append({name: item[name] for name in ("image_id", "category_id", "segmentation")} | {"score": 0.9})
     path.write_text(json.dumps(found))
     return path
-
-
-def wait_for(done: Callable[[], bool], seconds: float = 90) -> None:
-    """Until it is done."""
-    until = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < until, "it wasn't done in time"
-        time.sleep(0.1)
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess:

@@ -16,7 +16,7 @@ import pytest
 from glioma_hf import InputError
 from glioma_hf.leaderboard import bounded, forks
 from glioma_hf.leaderboard.bounded import LOG, Bounds, Broken, Exceeded
-from tests.leaderboard.made import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not forks.POSSIBLE, reason="work isn't forked on this system")
 

@@ -21,7 +21,7 @@ from glioma_hf.leaderboard.scoring import Worker
 from glioma_hf.leaderboard.tables import Developer, Model, Scoring, Submission
 from tests.conftest import ROOT
 from tests.leaderboard.living import LIMITS, unfinished
-from tests.leaderboard.made import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.alone
 

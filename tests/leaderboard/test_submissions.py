@@ -16,7 +16,8 @@ from glioma_hf.leaderboard.catalogue import add_data_set, begin
 from glioma_hf.leaderboard.database import Database, content
 from glioma_hf.leaderboard.submissions import ModelFacts, publish, submit, withdraw
 from glioma_hf.leaderboard.tables import Model, Performance, Prediction, Scoring, Submission
-from tests.leaderboard.made import TASK, wait_for
+from tests.leaderboard.made import TASK
+from tests.waiting import wait_for
 
 
 def row(board, submission) -> Submission:
