@@ -29,7 +29,7 @@ FETCH = "fetch"  # the work that brings something from elsewhere
 _SECRETS = {"DATABASE_URL", "OAUTH_CLIENT_SECRET", "GLIOMA_HF_PASSWORD", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
 _AS_STRANGER = {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
 _NURSERY = forks.Nursery()
-_PLACES = re.compile(r"(?<![\w.~-])/\S*/")  # folders of the server, in sentences
+_PLACES = re.compile(r"(?<![\w.~:/-])/(?:[^/\s]+/)+")  # folders of the server, in sentences; no addresses
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,17 @@ def run(
         raise Broken((folder / LOG).read_text(errors="replace")[-4000:])
     told = json.loads(answer.read_text(encoding="utf-8"))
     if "refused" in told:
-        raise (Exceeded if told.get("exceeded") else InputError)(_PLACES.sub("", told["refused"]))
+        raise (Exceeded if told.get("exceeded") else InputError)(without_places(told["refused"]))
     return told["value"]
+
+
+def without_places(text: str) -> str:
+    """A sentence for people elsewhere: of this machine's files their names alone.
+
+    >>> without_places("/srv/data/cells/card.md: it isn't there; see https://hub.example/docs/cells")
+    "card.md: it isn't there; see https://hub.example/docs/cells"
+    """
+    return _PLACES.sub("", text)
 
 
 def prepare() -> None:

@@ -214,7 +214,7 @@ def _fail(board: Board, taken: Taken, why: str) -> bool:
         with board.database.writing() as session:
             row, lease = _own(session, taken)
             session.delete(lease)
-            row.state, row.told, row.finished = FAILED, why, now()
+            row.state, row.told, row.finished = FAILED, bounded.without_places(why), now()
     except Lost:
         return False
     return True

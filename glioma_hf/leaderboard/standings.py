@@ -60,7 +60,7 @@ class Asked:
             ("filter", self.trained, TRAINED),
         ):
             if value not in known:
-                raise InputError(f"the {name} {value[:40]!r} isn't known; it is {', '.join(map(str, known))}")
+                raise InputError(f"the {name} {value[:40]!r} isn't known; it is {', '.join(filter(None, known))}")
         if self.page < 1:
             raise InputError("pages are counted from 1")
 

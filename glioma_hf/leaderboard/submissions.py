@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import shutil
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ from glioma_hf.leaderboard.words import KINDS, LABEL_MAPS, MAINTAINER, MODEL, RE
 
 ENDINGS = {RESULTS: (".json",), LABEL_MAPS: (".zip",), MODEL: (".zip",)}
 MAX_TEXT = 20_000  # signs of a card
+_BLANK = "\u2800\u3164\u115f\u1160\uffa0"  # letters and symbols that show nothing: a link of them can't be seen
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,13 @@ class ModelFacts:
             text = getattr(self, field)
             if len(text) > most or not all(c.isprintable() or (field == "card" and c in "\n\r\t") for c in text):
                 raise InputError(f"the model's {field.replace('_', ' ')} is plain text of up to {most} signs")
-        if not self.name.strip():
+        if not any(unicodedata.category(sign)[0] in "LNPS" and sign not in _BLANK for sign in self.name):
             raise InputError("a model has a name; give one")
         for field in ("paper_url", "code_url"):
-            address = getattr(self, field)
-            if address and (len(address) > 400 or urlsplit(address).scheme not in ("http", "https")):
-                raise InputError(f"the model's {field.replace('_url', ' address')} begins with https://")
+            if (address := getattr(self, field)) and not _is_address(address):
+                raise InputError(
+                    f"the model's {field.replace('_url', ' address')} begins with https:// and names a site"
+                )
         if self.num_params is not None and not 0 <= self.num_params < 2**62:
             raise InputError("the number of a model's parameters is 0 or more")
 
@@ -226,6 +229,16 @@ def _name_of_model(kind: str, name: str) -> str:
     if not re.fullmatch(r"[\w.:/-]{1,120}", name):
         raise InputError("give a file, or the model's name: USER/NAME on the Hub, or one that comes with glioma_hf")
     return name
+
+
+def _is_address(text: str) -> bool:
+    """Whether a link can lead there: http or https, a host, and no sign that an address can't have."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    fits = len(text) <= 400 and text.isprintable() and " " not in text
+    return fits and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _plain_name(name: str) -> str:

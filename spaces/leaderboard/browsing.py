@@ -31,9 +31,9 @@ def asked_of(
 ) -> Asked:
     """What of the table an address asks for. Raises `InputError` for what isn't known."""
     visitor = request.app.state.site.visitor(request)
-    if most and not (most.isdigit() and len(most) < 16):
+    if most and not (most.isdecimal() and len(most) < 16):
         raise InputError("the most parameters are a whole number")
-    if not (page.isdigit() and len(page) < 7):
+    if not (page.isdecimal() and len(page) < 7):
         raise InputError("pages are counted from 1")
     own = None if visitor is None else visitor.id
     return Asked(task[:200], mode, sort, trained, licence[:80], int(most) if most else None, int(page), own)

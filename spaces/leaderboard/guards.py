@@ -40,7 +40,7 @@ class Guard:
         sending = scope["method"] not in ("GET", "HEAD", "OPTIONS")
         most = self.most if headers.get("content-type", "").startswith("multipart/") else MAX_FORM
         stated = headers.get("content-length", "0")
-        if sending and (not stated.isdigit() or int(stated) > most):
+        if sending and (not stated.isdecimal() or int(stated) > most):
             await _answer(send, 413, f"That is more than {most >> 20} MB.")
             return
         if sending and not _from_here(headers):
@@ -83,7 +83,10 @@ def _from_here(headers: dict[str, str]) -> bool:
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == headers.get("host")
+    except ValueError:  # an address that is none
+        return False
 
 
 async def _answer(send: Callable, status: int, text: str) -> None:

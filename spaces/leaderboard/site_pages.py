@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,20 +12,16 @@ import comparing
 import model_pages
 import taking_part
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from guards import COOKIE, Guard
-from sqlalchemy.exc import DataError
-from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.templating import Jinja2Templates
+from telling import BAD_INPUT, told
 
-from glioma_hf.errors import InputError
-from glioma_hf.leaderboard.accounts import Doors, TooMany
+from glioma_hf.leaderboard.accounts import Doors
 from glioma_hf.leaderboard.board import Board
 
-LOG = logging.getLogger("glioma_hf.leaderboard")
 HERE = Path(__file__).parent
 NAVIGATION = (
     ("/", "Leaderboard"),
@@ -44,7 +38,7 @@ class Site:
     def __init__(self, board: Board, doors: Doors):
         self.board, self.doors = board, doors
         self.templates = Jinja2Templates(HERE / "pages")
-        self.templates.env.filters |= {"score": told, "query": queried, "merged": lambda one, other: {**one, **other}}
+        self.templates.env.filters |= {"score": shown, "query": queried, "merged": lambda one, other: {**one, **other}}
 
     def page(self, request: Request, name: str, status: int = 200, /, **facts: Any) -> Response:
         """A page for whoever asks."""
@@ -70,11 +64,8 @@ def make_site(board: Board, doors: Doors | None = None, gradio: bool = False) ->
     app.mount("/web", StaticFiles(directory=HERE / "web"))
     app.add_middleware(GZipMiddleware, minimum_size=2048)
     app.add_middleware(Guard, most=board.limits.bytes)
-    app.add_exception_handler(InputError, _told)
-    app.add_exception_handler(DataError, _told)
-    app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _told)
-    app.add_exception_handler(Exception, _unforeseen)
+    for kind in (*BAD_INPUT, Exception):
+        app.add_exception_handler(kind, _answer)
     if taking_part.HUB:
         from huggingface_hub import attach_huggingface_oauth
 
@@ -91,7 +82,7 @@ def queried(given: Any) -> str:
     return urlencode(given, doseq=True)
 
 
-def told(value: float | None, name: str = "") -> str:
+def shown(value: float | None, name: str = "") -> str:
     """A score as the table shows it."""
     if value is None:
         return "-"
@@ -102,30 +93,9 @@ def told(value: float | None, name: str = "") -> str:
     return f"{value:.2f}" if name in ("mhd", "seconds_per_image") else f"{value:.3f}"
 
 
-def _told(request: Request, error: Exception) -> Response:
-    """Bad input in a sentence, as a page or as JSON."""
-    if isinstance(error, HTTPException):
-        status, text = error.status_code, "there is no such page" if error.status_code == 404 else str(error.detail)
-    elif isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        status, text = 400, f"{first['loc'][-1]}: {str(first['msg']).lower()}"
-    elif isinstance(error, DataError):  # of PostgreSQL: signs that no text has
-        status, text = 400, "a field holds what can't be stored; send plain text"
-    else:
-        text = str(error)
-        status = 429 if isinstance(error, TooMany) else 404 if text.startswith("there is no") else 400
-    return _answer(request, status, text)
-
-
-def _unforeseen(request: Request, error: Exception) -> Response:
-    number = secrets.token_hex(4)
-    LOG.error("unforeseen error %s", number, exc_info=error)
-    return _answer(
-        request, 500, f"something went wrong that is our fault, not yours; please report the number {number}"
-    )
-
-
-def _answer(request: Request, status: int, text: str) -> Response:
+def _answer(request: Request, error: Exception) -> Response:
+    """What went wrong, as a page or as JSON."""
+    status, text = told(error)
     sentence = text[:1].upper() + text[1:]
     if request.url.path.startswith("/api/"):
         return JSONResponse({"error": sentence}, status)

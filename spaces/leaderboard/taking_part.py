@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from guards import COOKIE, IN_SPACE, check_form, place_of
 from receiving import receive
 from sqlalchemy import select
+from telling import told
 
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.accounts import STAYS
@@ -97,14 +98,14 @@ def send(
     site = request.app.state.site
     try:
         visitor = check_form(site.visitor(request), word)
-        if parameters and not (parameters.isdigit() and len(parameters) < 16):
+        if parameters and not (parameters.isdecimal() and len(parameters) < 16):
             raise InputError("the number of a model's parameters is a whole number")
         number = int(parameters) if parameters else None
         words = (backbone, learning_method, bool(zero_shot), number, licence, paper_url, code_url, card)
         facts = ModelFacts(model.strip(), *words)
         receive(site.board, visitor.id, task, kind, file, by_name, facts)
     except InputError as error:
-        return _page(request, status=400, fault=str(error))
+        return _page(request, status=400, fault=told(error)[1])
     return RedirectResponse("/take-part#submissions", 303)
 
 
