@@ -13,6 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))  # the pages beside this file, however it is started
 
 import uvicorn
+from receiving import UPLOADS
 from site_pages import make_site
 
 from glioma_hf.errors import InputError
@@ -51,7 +52,9 @@ def launch(
     if worker is not None:
         worker.start()
     try:
-        uvicorn.run(make_site(board, gradio=True), host=host, port=port, **SERVED)
+        with board.work_folder() as uploads:
+            os.environ[UPLOADS] = str(uploads)
+            uvicorn.run(make_site(board, gradio=True), host=host, port=port, **SERVED)
     finally:
         if worker is not None:
             worker.stop()

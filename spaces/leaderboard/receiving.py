@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 from fastapi import UploadFile
 
 from glioma_hf.leaderboard.board import Board
 from glioma_hf.leaderboard.submissions import ModelFacts, submit
+
+UPLOADS = "GRADIO_TEMP_DIR"  # of the environment: where Gradio puts what is uploaded
+MOST_FILES = 20  # of the largest size, that may lie there: a visitor uploads before anybody asks who it is
+
+
+def has_room(largest: int) -> bool:
+    """Whether Gradio may take another file, of `largest` bytes at most."""
+    folder = Path(os.environ.get(UPLOADS, ""))
+    if not os.environ.get(UPLOADS) or not folder.is_dir():
+        return True
+    held = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                held += Path(place, name).stat().st_size
+            except OSError:  # gone meanwhile
+                continue
+    return held <= MOST_FILES * largest and shutil.disk_usage(folder).free > 2 * largest
 
 
 def receive(
