@@ -134,7 +134,10 @@ def submit(
 
 
 def withdraw(board: Board, developer: str, submission: str) -> None:
-    """Take back a submission: its scores go, its file too. Raises `InputError` for one of somebody else's."""
+    """Take back a submission: its scores go, its files too; a model that has no other is its developer's alone again.
+
+    Raises `InputError` for one of somebody else's.
+    """
     with board.database.writing() as session:
         row = _own(session, developer, submission)
         if row.state == WITHDRAWN:
@@ -145,8 +148,13 @@ def withdraw(board: Board, developer: str, submission: str) -> None:
                     session.delete(item)
         session.execute(delete(Lease).where(Lease.submission_id == row.id))
         row.state, row.finished, row.told = WITHDRAWN, now(), ""
-        payload = row.payload
-    board.database.record.drop(payload)
+        payloads = [row.payload, *([f"predictions/{row.id}.parquet"] if row.kind == MODEL else [])]
+        session.flush()
+        left = select(Submission.id).where(Submission.model_id == row.model_id, Submission.state.in_(STANDING))
+        if session.scalars(left.limit(1)).first() is None and not _has_scores(session, row.model_id):
+            row.model.published = False  # with nothing to show; what is sent under its name next is seen by nobody else
+    for payload in payloads:
+        board.database.record.drop(payload)
 
 
 def publish(board: Board, developer: str, model: str, published: bool = True) -> None:
@@ -207,6 +215,11 @@ def find_model(session: Session, developer: str, facts: ModelFacts) -> Model:
     session.add(model)
     session.flush()
     return model
+
+
+def _has_scores(session: Session, model: str) -> bool:
+    """Whether a model has scores, of rows that were imported, say."""
+    return session.scalars(select(Performance.model_id).filter_by(model_id=model).limit(1)).first() is not None
 
 
 def _own(session: Session, developer: str, submission: str) -> Submission:

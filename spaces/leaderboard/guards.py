@@ -45,10 +45,10 @@ class Guard:
         if sending and (not stated.isdecimal() or int(stated) > most):
             await _answer(send, 413, f"That is more than {most >> 20} MB.")
             return
-        if sending and scope["path"].startswith(_OPEN) and scope["path"].rstrip("/").endswith("/upload"):
-            if not await to_thread.run_sync(has_room, self.most):
-                await _answer(send, 507, "The server's disk is full for now; try again in an hour.")
-                return
+        uploading = sending and scope["path"].startswith(_OPEN) and scope["path"].rstrip("/").endswith("/upload")
+        if uploading and not await to_thread.run_sync(has_room, self.most):
+            await _answer(send, 507, "The server's disk is full for now; try again in an hour.")
+            return
         if sending and not _from_here(headers):
             await _answer(send, 403, "That form isn't one of this site.")
             return

@@ -15,7 +15,7 @@ from glioma_hf import InputError
 from glioma_hf.leaderboard import jobs, scoring
 from glioma_hf.leaderboard.bounded import Bounds, Exceeded
 from glioma_hf.leaderboard.standings import Asked, standings
-from glioma_hf.leaderboard.submissions import ModelFacts, submit
+from glioma_hf.leaderboard.submissions import ModelFacts, submit, withdraw
 from glioma_hf.leaderboard.tables import Submission
 from tests.leaderboard.made import TASK
 from tests.strategies import square
@@ -166,3 +166,5 @@ def test_a_model_is_run_on_the_tasks_images(board, ann, tmp_path):
         assert table.rows[0].scores["seconds_per_image"] > 0
         assert table.rows[0].scores["parameters"] == row.model.num_params
     assert np.isfinite(table.rows[0].scores["ap50"])
+    withdraw(board, ann, sent)
+    assert not list((board.database.record.folder / "files").rglob(f"{sent}*")), "what it found goes with it"

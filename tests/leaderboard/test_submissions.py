@@ -15,7 +15,7 @@ from glioma_hf.leaderboard.bounded import Bounds
 from glioma_hf.leaderboard.catalogue import add_data_set, begin
 from glioma_hf.leaderboard.database import Database, content
 from glioma_hf.leaderboard.submissions import ModelFacts, publish, submit, withdraw
-from glioma_hf.leaderboard.tables import Model, Performance, Prediction, Scoring, Submission
+from glioma_hf.leaderboard.tables import Model, Performance, Prediction, Scoring, Submission, Task
 from tests.leaderboard.made import TASK
 from tests.waiting import wait_for
 
@@ -74,6 +74,28 @@ def test_publish_and_withdraw_are_the_developers_own(board, ann, bob, results):
     with pytest.raises(InputError, match="isn't in the record"):
         board.database.record.get(payload)
     submit(board, ann, TASK, "results", results, ModelFacts("Copy"))  # there is room again
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_model_with_nothing_to_show_is_its_developers_alone(board, ann, results):
+    """What is sent under its name later isn't public before its developer has seen the scores."""
+    other = "synthetic, gen/test: cells"
+    sent = submit(board, ann, TASK, "results", results, ModelFacts("Copy"))
+    scoring.score(board, sent)
+    model = row(board, sent).model_id
+    publish(board, ann, model)
+    with board.database.writing() as session:
+        of_gen = session.scalars(select(Task).filter_by(name=other)).one()
+        session.add(Performance(model_id=model, task_id=of_gen.id, mode="overlapping", metric_name="ap50", score=0.5))
+    withdraw(board, ann, sent)
+    with board.database.writing() as session:
+        assert session.get_one(Model, model).published, "its scores on another task stay"
+        session.delete(session.get_one(Performance, (model, of_gen.id, "overlapping", "ap50")))
+    withdraw(board, ann, submit(board, ann, TASK, "results", results, ModelFacts("Copy")))
+    again = submit(board, ann, TASK, "results", results, ModelFacts("Copy"))
+    scoring.score(board, again)
+    with board.database.reading() as session:
+        assert not session.get_one(Model, model).published
 
 
 @pytest.mark.usefixtures("in_this_process")
