@@ -1,8 +1,6 @@
 """The leaderboard's table: models on one task in one mode, sorted, filtered, with intervals and ties.
 
-Models tie where the data can't tell them apart: the difference of their APs, bootstrapped over the images for both at
-once, may be 0. A group begins with the best model that doesn't tie with the one before it. That is asked of scores that
-follow from each image's counts; others, and the paper's figures, which have no counts, are in their order alone.
+Which models tie is said by `ties.py`; what a page shows is cut out of the ranks of the whole table.
 """
 
 from __future__ import annotations
@@ -10,24 +8,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
-from glioma_hf.benchmark.results import ImageCounts
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.metrics import BY_NAME, COLUMNS, Column
-from glioma_hf.leaderboard.tables import Model, Performance, Prediction, Scoring, Task
+from glioma_hf.leaderboard.tables import Model, Performance, Prediction, Task
+from glioma_hf.leaderboard.ties import intervals, ranked
 from glioma_hf.leaderboard.words import MODES, PAPER
-from glioma_hf.metrics.intervals import paired_interval
-from glioma_hf.metrics.matching import Counts
 
 PAGE = 50  # models
-BLOCKS = 200  # of consecutive images, which are drawn together where there are more
-_AT = {"ap50": 0, "f1": 0, "ap75": 1, "ap90": 2}  # which of a row's thresholds a score is of
 TRAINED = {"": "any", "zero_shot": "zero-shot", "trained": "others"}
 
 
@@ -40,7 +33,7 @@ class Asked:
         mode: "overlapping" or "flattened".
         sort: a score.
         trained: "zero_shot", "trained" or "" for both; licence, most_parameters: further filters, "" and None for all.
-        page: from 1 on.
+        page: from 1 on; the last one where there are fewer.
         viewer: whose own models are shown before they are published.
     """
 
@@ -70,14 +63,14 @@ class Standing:
     """A model in the table.
 
     Attributes:
-        rank: from 1 on; those that tie have one rank.
+        rank: from 1 on; those that tie have one rank, and who lacks the score that is sorted by has none.
         tied: whether others have it too.
         scores: by name; `bars` the same relative to the best of the models shown, 0 ... 1.
         interval: 95 % of AP50; None where it isn't known.
     """
 
     model: Model
-    rank: int
+    rank: int | None
     tied: bool
     scores: Mapping[str, float]
     bars: Mapping[str, float]
@@ -110,19 +103,27 @@ def standings(session: Session, asked: Asked, whole: bool = False) -> Standings:
     column = BY_NAME[asked.sort]
     chosen = _chosen(asked, task)
     total = session.scalar(select(func.count()).select_from(chosen.with_only_columns(Model.id).subquery())) or 0
+    pages = max(1, -(-total // PAGE))
+    asked = replace(asked, page=min(asked.page, pages))
+    first, size = (0, total) if whole else (PAGE * (asked.page - 1), PAGE)
     score = chosen.selected_columns.score
     order = score.desc() if column.higher_is_better else score.asc()
-    page = chosen.order_by(score.is_(None), order, Model.name, Model.id)
-    if not whole:
-        page = page.limit(PAGE).offset(PAGE * (asked.page - 1))
-    models = [row[0] for row in session.execute(page).unique()]
+    ordered = chosen.order_by(score.is_(None), order, Model.name, Model.id)
+    models = [row[0] for row in session.execute(ordered.limit(size).offset(first)).unique()]
+    # Who ties with whom follows from all that are better, and one more: a group may go on behind this page.
+    above = ordered.with_only_columns(Model.id, score).limit(first + size + 1)
+    sorted_by = {model: value for model, value in session.execute(above)}
+    scorings = intervals(session, task.id, asked.mode, list(sorted_by))
+    ranks = ranked(session, (task.id, asked.mode, asked.sort), sorted_by, scorings)
     scores = _scores(session, task.id, asked.mode, [model.id for model in models])
     best = _best(scores)
-    scorings = _intervals(session, task.id, asked.mode, [model.id for model in models])
-    rows = _ranked(session, asked, task, models, scores, best, scorings, 1 if whole else 1 + PAGE * (asked.page - 1))
+    rows = []
+    for model in models:
+        own, told = scores[model.id], scorings.get(model.id)
+        bars = {name: _bar(value, best[name], BY_NAME[name]) for name, value in own.items() if name in best}
+        rows.append(Standing(model, *ranks[model.id], own, bars, None if told is None else told[1:]))
     licences = session.scalars(select(Model.licence).where(Model.published, Model.licence != "").distinct())
     shown = [c for c in COLUMNS if c.name in best]
-    pages = max(1, -(-total // PAGE))
     return Standings(asked, task, shown, rows, total, sorted(licences), pages)
 
 
@@ -162,7 +163,9 @@ def to_csv(table: Standings) -> str:
         model = row.model
         words = [model.name, model.developer.name, model.source, model.zero_shot, model.licence]
         numbers = [row.scores.get(name, "") for name in names]
-        writer.writerow([row.rank, *map(_plain, words), *numbers, *(row.interval or ("", ""))])
+        writer.writerow(
+            ["" if row.rank is None else row.rank, *map(_plain, words), *numbers, *(row.interval or ("", ""))]
+        )
     return text.getvalue()
 
 
@@ -205,109 +208,10 @@ def _best(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {n: max(values) if BY_NAME[n].higher_is_better else min(values) for n, values in found.items()}
 
 
-def _intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[int, float, float]]:
-    """Of each model the version of its scoring and the interval of its AP50."""
-    columns = select(Scoring.model_id, Scoring.version, Scoring.low, Scoring.high)
-    found = {}
-    for start in range(0, len(models), 500):
-        part = columns.where(Scoring.task_id == task, Scoring.mode == mode)
-        for model, version, low, high in session.execute(part.where(Scoring.model_id.in_(models[start : start + 500]))):
-            if low is not None and high is not None:
-                found[model] = (version, low, high)
-    return found
-
-
-def _ranked(
-    session: Session,
-    asked: Asked,
-    task: Task,
-    models: Sequence[Model],
-    scores: Mapping[str, Mapping[str, float]],
-    best: Mapping[str, float],
-    scorings: Mapping[str, tuple[int, float, float]],
-    first: int,
-) -> list[Standing]:
-    ranks: list[int] = []
-    leader: Model | None = None
-    for place, model in enumerate(models, start=first):
-        ties = leader is not None and _tie(session, asked, task, leader, model, scorings, scores)
-        ranks.append(ranks[-1] if ties else place)
-        leader = leader if ties else model
-    rows = []
-    for model, rank in zip(models, ranks, strict=True):
-        own = scores[model.id]
-        told = scorings.get(model.id)
-        bars = {name: _bar(value, best[name], BY_NAME[name]) for name, value in own.items() if name in best}
-        interval = None if told is None else told[1:]
-        rows.append(Standing(model, rank, ranks.count(rank) > 1, own, bars, interval))
-    return rows
-
-
 def _bar(value: float, best: float, column: Column) -> float:
     """A score relative to the best one, 0 ... 1."""
     part, whole = (value, best) if column.higher_is_better else (best, value)
     return min(1.0, max(0.0, part / whole)) if whole > 0 else float(column.higher_is_better is False)
-
-
-def _tie(
-    session: Session,
-    asked: Asked,
-    task: Task,
-    one: Model,
-    other: Model,
-    scorings: Mapping[str, tuple[int, float, float]],
-    scores: Mapping[str, Mapping[str, float]],
-) -> bool:
-    """Whether the data can't tell two models apart by the score that is sorted by."""
-    if asked.sort not in _AT:
-        return False
-    if one.id not in scorings or other.id not in scorings:
-        return False
-    sides = []
-    for model in (one, other):
-        key = (model.id, task.id, asked.mode, scorings[model.id][0])
-        sides.append(_COUNTS.of(session, key))
-    return _within_chance(sides[0], sides[1], _AT[asked.sort])
-
-
-class _Kept:
-    """Counts of images by model, task, mode and version."""
-
-    def __init__(self, most: int = 4000):
-        self.most, self._found = most, {}  # type: ignore[var-annotated]
-
-    def of(self, session: Session, key: tuple[str, str, str, int]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-        """Per threshold the counts of each block of images."""
-        if key not in self._found:
-            if len(self._found) >= self.most:
-                self._found.clear()
-            row = session.get_one(Scoring, key[:3]).row
-            self._found[key] = _blocks([ImageCounts.model_validate(image) for image in row["images"]])
-        return self._found[key]
-
-
-_COUNTS = _Kept()
-
-
-def _blocks(images: Sequence[ImageCounts]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    size = max(1, -(-len(images) // BLOCKS))
-    parts = [images[start : start + size] for start in range(0, len(images), size)]
-    thresholds = range(len(images[0].tp) if images else 0)
-    return tuple(
-        tuple((sum(i.tp[t] for i in p), sum(i.fp[t] for i in p), sum(i.fn[t] for i in p)) for p in parts)
-        for t in thresholds
-    )
-
-
-@lru_cache(maxsize=20_000)
-def _within_chance(
-    one: tuple[tuple[tuple[int, int, int], ...], ...], other: tuple[tuple[tuple[int, int, int], ...], ...], at: int
-) -> bool:
-    if at >= len(one) or at >= len(other) or len(one[at]) != len(other[at]):
-        return False
-    sides = [[Counts(*counts) for counts in side[at]] for side in (one, other)]
-    _, (low, high) = paired_interval([sides[0]], [sides[1]])
-    return low <= 0 <= high
 
 
 def _plain(value: object) -> str:

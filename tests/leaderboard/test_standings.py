@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from glioma_hf import InputError
+from glioma_hf.leaderboard import standings as module
 from glioma_hf.leaderboard.standings import Asked, standings, to_csv
 from glioma_hf.leaderboard.tables import Developer, Model, Performance, Scoring, Task
 from tests.leaderboard.made import TASK
@@ -43,6 +44,35 @@ def test_models_that_the_data_cannot_tell_apart_tie(board, ann):
     add_model(board, TASK, "Worse", [4, 5, 4, 5, 4, 5], ann)
     assert shown(board, task=TASK) == [(1, True, "Best"), (1, True, "As good"), (3, False, "Worse")]
     assert shown(board, task=TASK, sort="mhd") == [(1, False, "Best"), (2, False, "As good"), (3, False, "Worse")]
+
+
+def test_a_page_shows_the_ranks_of_the_whole_table(board, ann, monkeypatch):
+    """A group of models that tie goes on from page to page; the page and the CSV say the same."""
+    monkeypatch.setattr(module, "PAGE", 2)
+    for number in range(5):
+        add_model(board, TASK, f"Good {number}", [9, 9, 9, 8, 9, 9 - number % 2], ann)
+    add_model(board, TASK, "Worse", [4, 5, 4, 5, 4, 5], ann)
+    pages = [shown(board, task=TASK, page=page) for page in (1, 2, 3)]
+    assert [row[:2] for page in pages for row in page] == [(1, True)] * 5 + [(6, False)]
+    assert shown(board, task=TASK, page=999) == pages[2], "behind the last page is the last"
+    with board.database.reading() as session:
+        lines = csv.DictReader(io.StringIO(to_csv(standings(session, Asked(task=TASK, page=2), whole=True))))
+    assert [int(line["rank"]) for line in lines] == [1] * 5 + [6]
+
+
+def test_equal_scores_tie_and_who_lacks_the_score_has_no_rank(board, ann):
+    for name, seconds in (("A", 2.0), ("B", 1.0), ("C", 1.0), ("D", None), ("E", None)):
+        model = add_model(board, TASK, name, [9, 9], ann)
+        if seconds is not None:
+            with board.database.writing() as session:
+                key = {"model_id": model, "task_id": session.scalars(select(Task.id).filter_by(name=TASK)).one()}
+                session.add(Performance(**key, mode="overlapping", metric_name="seconds_per_image", score=seconds))
+    asked = {"task": TASK, "sort": "seconds_per_image"}
+    expected = [(1, True, "B"), (1, True, "C"), (3, False, "A"), (None, False, "D"), (None, False, "E")]
+    assert shown(board, **asked) == expected
+    with board.database.reading() as session:
+        text = to_csv(standings(session, Asked(**asked), whole=True))
+    assert [line["rank"] for line in csv.DictReader(io.StringIO(text))] == ["1", "1", "3", "", ""]
 
 
 def test_the_papers_rows_are_marked_and_in_their_order(board):
