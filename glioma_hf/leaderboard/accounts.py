@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from sqlalchemy import delete, func, select
@@ -58,16 +58,17 @@ class Doors:
         """Let in.
 
         Args:
-            tries: log-ins a minute under one name; registrations an hour from one place are a third of the next.
-            from_one_place: log-ins a minute from one place.
+            tries: log-ins a minute under one name.
+            from_one_place: log-ins a minute from one place, and new accounts an hour: each may send anew.
         """
         self.board = board
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._by_name, self._by_place = RateLimitItemPerMinute(tries), RateLimitItemPerMinute(from_one_place)
+        self._new = RateLimitItemPerHour(from_one_place)
 
     def register(self, name: str, password: str, place: str) -> str:
         """A new account; its id. Raises `InputError` for a name that is taken or none, and a short password."""
-        self._count(self._by_place, "register", place)
+        self._count(self._new, "register", place)
         return add_account(self.board, name, password)
 
     def log_in(self, name: str, password: str, place: str) -> str:
@@ -120,16 +121,18 @@ class Doors:
             with self.board.database.writing() as session:
                 session.execute(delete(Visit).where(Visit.token_hash == _hash(cookie)))
 
-    def _count(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> None:
+    def _count(self, limit: RateLimitItem, what: str, whose: str) -> None:
         if not self._limiter.hit(limit, what, whose):
             LOG.warning("too many tries (%s)", what)
-            raise TooMany("too many tries; wait a minute")
+            raise TooMany(f"too many tries; wait {'an hour' if limit is self._new else 'a minute'}")
 
 
 def add_account(board: Board, name: str, password: str, role: str = DEVELOPER) -> str:
     """A new account; its id. Raises `InputError` for a name that is taken or none, and for a short password."""
     if not _NAME.fullmatch(name):
-        raise InputError("a name has 2 to 39 letters, digits, dots, dashes and underscores, and begins with a letter")
+        raise InputError(
+            "a name has 2 to 39 letters, digits, dots, dashes and underscores; it begins with one of the first two"
+        )
     if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
         raise InputError(f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} signs")
     hashed = _HASHER.hash(password)

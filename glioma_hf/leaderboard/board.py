@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from glioma_hf.leaderboard.tables import DataSet
 from glioma_hf.locks import is_abandoned, one_writer
 
 PREFIX, LOCK = "glioma-hf-board-", ".lock"  # of folders for pieces of work, and what says that somebody is at work
+LINE, PATIENCE = 16, 30.0  # submissions that wait to be checked, at most, and for how many seconds
 SETTLES = 5.0  # seconds in which a new folder may not have its lock yet
 
 
@@ -33,6 +35,7 @@ class Limits:
         per_day: submissions of a developer in 24 hours.
         bytes: of a file.
         check, score: of the processes that look at a submission at once, and that score it.
+        checks: submissions that are looked at at once, each within `check`; pages are answered meanwhile.
         lease: seconds without a word after which a worker counts as dead.
         attempts: how often a submission is taken up at most.
     """
@@ -41,6 +44,7 @@ class Limits:
     bytes: int = 200 * 2**20
     check: Bounds = field(default_factory=lambda: Bounds(120, 3000))
     score: Bounds = field(default_factory=lambda: Bounds(3600, 8000))
+    checks: int = 4
     lease: float = 60.0
     attempts: int = 2
 
@@ -54,6 +58,8 @@ class Board:
 
     def __init__(self, database: Database, queue: Queue, limits: Limits | None = None):
         self.database, self.queue, self.limits = database, queue, limits or Limits()
+        self._line = threading.BoundedSemaphore(self.limits.checks + LINE)
+        self._checks = threading.BoundedSemaphore(self.limits.checks)
 
     @classmethod
     def open(
@@ -83,6 +89,25 @@ class Board:
         """Close database and queue."""
         self.queue.close()
         self.database.close()
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """While a submission is looked at, which may take much memory. Raises `InputError` where too many are.
+
+        Who waits keeps one of the server's threads: were there no end to the line, no page would be answered.
+        """
+        told = "many submissions are being checked just now; send this one again in a minute"
+        if not self._line.acquire(blocking=False):
+            raise InputError(told)
+        try:
+            if not self._checks.acquire(timeout=PATIENCE):
+                raise InputError(told)
+            try:
+                yield
+            finally:
+                self._checks.release()
+        finally:
+            self._line.release()
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_OBJECTS = 200_000  # of all images of a submission
 BEHIND = 5  # of a scoring's niceness: pages and checks, for which people wait, come first
 MAX_MAPS = 20_000  # files of a zip of label maps
+MAX_UNPACKED = 4 * 2**30  # bytes of them all: what packs well would fill the disk
 PREDICTIONS, PACKED, NAMED, ROWS = "predictions.parquet", "model.zip", "model.json", "rows.json"
 
 
@@ -112,11 +113,15 @@ def _unpacked(file: Path) -> Path:
         names = [name for name in packed.names if PurePosixPath(name).suffix.lower() in (".tif", ".tiff", ".png")]
         if len(names) > MAX_MAPS:
             raise InputError(f"{file.name}: {len(names)} label maps, more than the {MAX_MAPS} that a zip may hold")
+        unpacked = 0
         for name in names:
             target = folder / PurePosixPath(name).name
             if target.exists():
                 raise InputError(f"{file.name}: two label maps are called {target.name}; name them apart")
-            target.write_bytes(packed.read(name))
+            data = packed.read(name)
+            if (unpacked := unpacked + len(data)) > MAX_UNPACKED:
+                raise InputError(f"{file.name}: more than {MAX_UNPACKED >> 20} MB when unpacked; send fewer label maps")
+            target.write_bytes(data)
     if not names:
         raise InputError(f"{file.name}: no label map (TIFF or PNG) lies in it")
     read_label_maps(folder)

@@ -97,7 +97,7 @@ def submit(
         _check_room(session, board, developer, scored, model)
         data, facts = folder_of(scored.data_set), {"split": scored.split, "objects": scored.objects}
     submission = new_id()
-    with board.work_folder() as folder:
+    with board.checking(), board.work_folder() as folder:
         if file is None:
             found = bounded.run(bounded.FETCH, folder, {"name": name}, board.limits.check)
         else:

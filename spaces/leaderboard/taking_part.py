@@ -51,7 +51,7 @@ def register(request: Request, name: Text, password: Text) -> Response:
         developer = site.doors.register(name, password, place_of(request))
     except InputError as error:
         return site.page(request, "log_in", 400, new=True, hub=HUB, name=name, fault=str(error))
-    return _let_in(site.doors.let_in(developer))
+    return _let_in(request, site.doors.let_in(developer))
 
 
 @router.post("/log-in")
@@ -62,7 +62,7 @@ def log_in(request: Request, name: Text, password: Text) -> Response:
         cookie = site.doors.log_in(name, password, place_of(request))
     except InputError as error:
         return site.page(request, "log_in", 400, new=False, hub=HUB, name=name, fault=str(error))
-    return _let_in(cookie)
+    return _let_in(request, cookie)
 
 
 @router.post("/log-out")
@@ -161,7 +161,7 @@ def log_in_by_hub(request: Request) -> Response:
     told = parse_huggingface_oauth(request)
     if told is None:
         return RedirectResponse("/oauth/huggingface/login?_target_url=/log-in/hub", 303)
-    return _let_in(request.app.state.site.doors.log_in_from_hub(told.user_info.preferred_username))
+    return _let_in(request, request.app.state.site.doors.log_in_from_hub(told.user_info.preferred_username))
 
 
 def _page(request: Request, name: str = "take_part", status: int = 200, fault: str = "") -> Response:
@@ -175,7 +175,7 @@ def _page(request: Request, name: str = "take_part", status: int = 200, fault: s
         return site.page(request, name, status, **facts)
 
 
-def _let_in(cookie: str) -> Response:
+def _let_in(request: Request, cookie: str) -> Response:
     answer = RedirectResponse("/take-part", 303)
     # In a frame of the Hub's page a cookie counts as another site's; forms carry a word against these.
     answer.set_cookie(
@@ -183,7 +183,7 @@ def _let_in(cookie: str) -> Response:
         cookie,
         max_age=int(STAYS.total_seconds()),
         httponly=True,
-        secure=IN_SPACE,
+        secure=IN_SPACE or request.url.scheme == "https",
         samesite="none" if IN_SPACE else "lax",
     )
     return answer

@@ -27,6 +27,17 @@ def test_who_logs_in_is_known_until_they_log_out(board):
     assert doors.visitor(cookie) is None
 
 
+def test_new_accounts_are_few_an_hour_from_one_place(board):
+    """Each may send as many submissions a day as any other."""
+    doors = Doors(board, from_one_place=2)
+    for name in ("Ann", "Bob"):
+        doors.register(name, SECRET, "1.2.3.4")
+    with pytest.raises(TooMany, match="too many tries; wait an hour"):
+        doors.register("Cem", SECRET, "1.2.3.4")
+    doors.register("Cem", SECRET, "1.2.3.5")
+    doors.log_in("Ann", SECRET, "1.2.3.4")
+
+
 def test_a_log_in_ends(board):
     doors = Doors(board)
     cookie = doors.let_in(doors.register("Ann", SECRET, "here"))

@@ -101,6 +101,15 @@ def test_zips_that_are_no_label_maps(board, ann, tmp_path):
     assert "bytes" in refused(board, ann, bomb, "label_maps")
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_label_maps_that_fill_the_disk_together(board, ann, tmp_path, monkeypatch):
+    """Each of them small enough, and the zip as well."""
+    monkeypatch.setattr(jobs, "MAX_UNPACKED", 3 * 2**20)
+    many = packed(tmp_path / "maps.zip", **{f"test_{number:03}.tif": bytes(2**20) for number in range(5)})
+    sentence = refused(board, ann, many, "label_maps")
+    assert sentence == "maps.zip: more than 3 MB when unpacked; send fewer label maps"
+
+
 class Bad:
     def __reduce__(self):
         return (print, ("it ran",))

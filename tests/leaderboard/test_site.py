@@ -111,6 +111,17 @@ def test_html_is_shown_and_not_run(site, board, results):
     assert "begins with https" in sentence(send(client, word, results, model="Other", paper_url="javascript:alert(1)"))
 
 
+def test_cookies_are_for_the_site_alone(site):
+    client = site()
+    client.post("/register", data={"name": "Ann", "password": SECRET})
+    for base, secure in (("http://testserver", False), ("https://testserver", True)):
+        client.base_url = base
+        answer = client.post("/log-in", data={"name": "Ann", "password": SECRET}, follow_redirects=False)
+        flags = {flag.strip().lower() for flag in answer.headers["set-cookie"].split(";")}
+        assert {"httponly", "samesite=lax", "path=/"} <= flags
+        assert ("secure" in flags) is secure
+
+
 SQL = ["' OR '1'='1", "'; DROP TABLE model; --", '" UNION SELECT pass_hash FROM developer --', "\x00", "%27"]
 
 

@@ -120,6 +120,41 @@ def test_limits_are_told(board, ann, results, tmp_path):
         submit(board, ann, TASK, "results", results, ModelFacts("Three"))
 
 
+def test_checks_at_once_are_bounded_and_the_line_for_them_has_an_end(board, ann, results, monkeypatch):
+    """Each may take gigabytes, and who waits keeps a thread that answers pages."""
+    import threading
+
+    monkeypatch.setattr("glioma_hf.leaderboard.board.PATIENCE", 0.05)
+    going, ended = threading.Semaphore(0), threading.Event()
+
+    def run(*_):
+        going.release()
+        assert ended.wait(30)
+        raise InputError("it ended")
+
+    def one(name, told):
+        with pytest.raises(InputError) as caught:
+            submit(board, ann, TASK, "results", results, ModelFacts(name))
+        told.append(str(caught.value))
+
+    monkeypatch.setattr(bounded, "run", run)
+    first: list[str] = []
+    threads = [threading.Thread(target=one, args=(f"M{i}", first)) for i in range(board.limits.checks)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert going.acquire(timeout=30)
+    told: list[str] = []
+    one("Late", told)
+    monkeypatch.setattr(board, "_line", threading.Semaphore(0))
+    one("Later", told)
+    assert told == ["many submissions are being checked just now; send this one again in a minute"] * 2
+    ended.set()
+    for thread in threads:
+        thread.join(30)
+    assert first == ["it ended"] * board.limits.checks
+
+
 def test_a_job_over_its_time_or_memory_is_ended_and_told_and_the_worker_goes_on(board, ann, results, monkeypatch):
     monkeypatch.setattr(bounded, "TICK", 0.001)  # so that it is looked at before it ends, however fast the machine is
     first, second, third = (
