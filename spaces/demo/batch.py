@@ -171,9 +171,23 @@ def done(batch: str | Path) -> Iterator[Entry]:
 
 def distinct_stems(there: Sequence[Entry]) -> list[str]:
     """Names of downloads, told apart where two files are called the same."""
-    seen: dict[str, int] = {}
-    names = []
-    for one in there:
-        seen[one.facts.stem] = times = seen.get(one.facts.stem, 0) + 1
-        names.append(one.facts.stem if times == 1 else f"{one.facts.stem}_{times}")
-    return names
+    return told_apart([(one.facts.stem, "") for one in there])
+
+
+def told_apart(names: Sequence[tuple[str, str]]) -> list[str]:
+    """Names, each in two parts, with a number between these where two are the same, in any case of letters.
+
+    >>> told_apart([("a", ".png"), ("A", ".png"), ("a", ".tif"), ("a_2", ".png")])
+    ['a.png', 'A_3.png', 'a.tif', 'a_2.png']
+    """
+    whole = ["".join(parts) for parts in names]
+    taken, used = {name.casefold() for name in whole}, set[str]()
+    made = []
+    for name, (stem, end) in zip(whole, names, strict=True):
+        number = 1
+        while name.casefold() in used or (number > 1 and name.casefold() in taken):
+            number += 1
+            name = f"{stem}_{number}{end}"
+        used.add(name.casefold())
+        made.append(name)
+    return made

@@ -149,11 +149,13 @@ def tab(data: str) -> list[tuple]:
                 )
                 areas = gr.BarPlot(
                     x="area",
+                    x_title="area (px²)",
                     x_bin=250,
                     y="count",
+                    y_title="objects",
                     color="category",
                     color_map=WORD_COLOURS,
-                    title="Areas, pixels",
+                    title="Areas",
                     height=260,
                 )
     private = {"api_visibility": "private"}

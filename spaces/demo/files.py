@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from batch import FILES
+from batch import FILES, told_apart
 from cells import chosen
 from kept import kept_image
 from PIL import Image
@@ -52,17 +52,24 @@ def write_files(tell: OnProgress, folder: str, stem: str, facts: dict[str, Any])
 
 
 def write_all(tell: OnProgress, jobs: Sequence[Job], target: str) -> str:
-    """One zip of many images: one table, one COCO file, one session, and each image's regions and pictures."""
+    """One zip of many images: a table of cells, one of images, one COCO file, one session, and each image's pictures.
+
+    Images called the same, of several folders, get a number in tables and COCO: their cells couldn't be told apart.
+    """
     rows: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     sets: list[tuple[str, Instances]] = []
     folder = Path(target).parent / "all"
     folder.mkdir(exist_ok=True)
     known = all(facts["pixel"] for _, _, facts in jobs)
+    names = told_apart([(Path(facts["name"]).stem, Path(facts["name"]).suffix) for _, _, facts in jobs])
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, (place, stem, facts) in enumerate(jobs):
             tell(Progress(f"writing {facts['name']}", number, len(jobs)))
+            facts = {**facts, "name": names[number]}
             cells, kinds = chosen(place, facts["threshold"])
             sets.append((facts["name"], cells))
+            images.append(_image(cells, facts))
             table = _table(cells, kinds, facts)
             # One table has one unit: micrometres where all images have them, else pixels.
             rows += table if known or not facts["pixel"] else _table(cells, kinds, facts, in_pixels=True)
@@ -71,6 +78,7 @@ def write_all(tell: OnProgress, jobs: Sequence[Job], target: str) -> str:
                 archive.write(file, f"{FOLDERS[kind]}/{stem}{Path(kind).suffix}")
                 file.unlink()
         archive.writestr("cells.csv", _csv(rows, float(known)))
+        archive.writestr("images.csv", _written(list(images[0]), images))
         archive.writestr("coco.json", json.dumps(coco_file(sets)))
         archive.writestr("session.json", session([(place, facts) for place, _, facts in jobs]))
     folder.rmdir()
@@ -110,14 +118,39 @@ def _table(
     """A row for each cell, with the image's name and the units in the columns' names."""
     rows = measures(cells, 0.0 if in_pixels else facts["pixel"]).to_dict("records")
     own = dict(zip(OF_IMAGE, (facts["pixel"] or "", facts["model"], facts["threshold"], facts["date"]), strict=True))
-    name = f"{facts['name']} ({facts['plane']})" if facts["plane"] else facts["name"]
-    return [{"file_name": name, **row, "source": kind, **own} for row, kind in zip(rows, kinds, strict=True)]
+    return [{"file_name": _called(facts), **row, "source": kind, **own} for row, kind in zip(rows, kinds, strict=True)]
+
+
+def _called(facts: dict[str, Any]) -> str:
+    """What an image is called in tables: of a stack with the page."""
+    return f"{facts['name']} ({facts['plane']})" if facts["plane"] else facts["name"]
+
+
+def _image(cells: Instances, facts: dict[str, Any]) -> dict[str, Any]:
+    """A row for an image: those without a cell are in no row of cells, and count for a mean."""
+    height, width = cells.size
+    area = width * height * facts["pixel"] ** 2 / 1e6
+    own = {name: facts[key] for name, key in zip(OF_IMAGE[1:], ("model", "threshold", "date"), strict=True)}
+    return {
+        "file_name": _called(facts),
+        "cells": len(cells),
+        "cells_per_mm2": len(cells) / area if area else "",
+        "width_px": width,
+        "height_px": height,
+        OF_IMAGE[0]: facts["pixel"] or "",
+        **own,
+        "corrections": facts["corrections"],
+    }
 
 
 def _csv(rows: list[dict[str, Any]], pixel: float) -> str:
-    text = io.StringIO()
     none = Instances.from_rles([], (1, 1), scores=[])
     names = list(rows[0]) if rows else ["file_name", *measures(none, pixel), "source", *OF_IMAGE]
+    return _written(names, rows)
+
+
+def _written(names: list[str], rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     for row in rows:

@@ -129,6 +129,8 @@ def _find_cells(ui: Any, batch: str, choice: tuple) -> Generator[dict, None, Non
             yield downloads(ui, batch, entry)  # which take a large image longer to write than to show
     took = time.perf_counter() - started
     told = good(f"Done in {took:.1f} s: {counted(batch)}.") if done else ""
+    if done and not any(entry.facts.count for entry in batches.done(batch)):
+        told += f"<p>{good(NONE_FOUND)}</p>"
     if not todo and len(corrected) < len(there):
         told = good(f"This model has seen all of this already: {counted(batch)}.")
     if corrected:
@@ -143,6 +145,12 @@ def _find_cells(ui: Any, batch: str, choice: tuple) -> Generator[dict, None, Non
         ui.button: gr.update(interactive=True),
         ui.zip_all: gr.update(visible=len(list(batches.done(batch))) > 1),
     }
+
+
+# What to do next where a model sees nothing.
+NONE_FOUND = (
+    "If there are cells: move **Score from** to the left, choose another **Model**, or show it some in **Teach**."
+)
 
 
 class ModelProblem(InputError):
@@ -189,6 +197,8 @@ def counted(batch: str) -> str:
     """How many cells there are in how many images."""
     there = list(batches.done(batch))
     number = sum(entry.facts.count for entry in there)
+    if number == 1:
+        return "1 cell" if len(there) == 1 else f"1 cell in {len(there)} images"
     return f"{number} cells" if len(there) == 1 else f"{number} cells in {len(there)} images"
 
 
@@ -233,6 +243,8 @@ def zip_all(ui: Any, batch: str | None) -> Iterator[dict]:
         if kind == "told":
             yield {ui.status: good(f"{what.message.capitalize()} …")}
     told = f"All {len(jobs)} images are in the zip."
+    if len({facts["name"].casefold() for _, _, facts in jobs}) < len(jobs):
+        told += " Those called the same have a number behind their names there."
     if 0 < sum(facts["pixel"] > 0 for _, _, facts in jobs) < len(jobs):
         told += " Its table is in pixels: of some images the size of a pixel isn't known."
     yield {ui.status: told, ui.zipped: shown(target)}

@@ -17,7 +17,8 @@ from glioma_hf import InputError
 
 EMPTY = (
     "Give the outlines that are right (references) and those to be judged (predictions), then press <b>Score</b>.<br>"
-    "The COCO file that Segment gives for download can be judged here as it is: images are matched by their names."
+    "The COCO file that Segment gives for download can be judged here as it is, COCO results too: images are matched "
+    "by their names."
 )
 
 
@@ -120,7 +121,7 @@ def tab() -> None:
         with gr.Column(scale=1, min_width=290):
             ui.references = gr.File(label="References: COCO", type="filepath", height=140, elem_id="score-references")
             ui.predictions = gr.File(
-                label="Predictions: COCO, or COCO results", type="filepath", height=140, elem_id="score-predictions"
+                label="Predictions: COCO", type="filepath", height=140, elem_id="score-predictions"
             )
             ui.image = gr.File(label="The image, if you like", type="filepath", height=140, elem_id="score-image")
             ui.flattened = gr.Checkbox(label="Without overlaps (Table 4 of the paper)")

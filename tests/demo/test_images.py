@@ -260,7 +260,7 @@ def test_the_table_of_no_cells_has_its_columns_and_one_of_mixed_images_says_pixe
         cells = Instances.from_polygons(shapes, (60, 80), scores=[0.9] * len(shapes))
         keep_cells(tmp_path / name, "cells", cells)
         facts = {"name": f"{name}.tif", "plane": "", "page": 1, "width": 80, "height": 60, "pixel": pixel, "model": "m"}
-        facts |= {"threshold": 0.5, "own_threshold": 0.5, "date": "2026-11-25T12:00"}
+        facts |= {"threshold": 0.5, "own_threshold": 0.5, "date": "2026-11-25T12:00", "corrections": 0}
         jobs.append((str(tmp_path / name), name, facts))
     heads = []
     for job in jobs:
@@ -270,4 +270,47 @@ def test_the_table_of_no_cells_has_its_columns_and_one_of_mixed_images_says_pixe
     files.write_all(lambda _: None, jobs, str(tmp_path / "all.zip"))
     with zipfile.ZipFile(tmp_path / "all.zip") as packed:
         rows = list(csv.DictReader(packed.read("cells.csv").decode().splitlines()))
+        images = list(csv.DictReader(packed.read("images.csv").decode().splitlines()))
     assert [(row["file_name"], float(row["area_px"]), row["pixel_size_um"]) for row in rows] == [("b.tif", 400, "0.5")]
+    density = f"{1 / (80 * 60 * 0.25e-6):.6g}"
+    told = [(row["file_name"], row["cells"], row["cells_per_mm2"]) for row in images]
+    assert told == [("a.tif", "0", "0"), ("b.tif", "1", density), ("c.tif", "0", "")], "an image without a cell is one"
+    same = [(place, stem, facts | {"name": "Same.tif"}) for place, stem, facts in jobs]
+    files.write_all(lambda _: None, same, str(tmp_path / "same.zip"))
+    with zipfile.ZipFile(tmp_path / "same.zip") as packed:
+        rows = list(csv.DictReader(packed.read("cells.csv").decode().splitlines()))
+        content = json.loads(packed.read("coco.json"))
+    assert [row["file_name"] for row in rows] == ["Same_2.tif"]
+    assert [image["file_name"] for image in content["images"]] == ["Same.tif", "Same_2.tif", "Same_3.tif"]
+
+
+def test_names_that_are_the_same_are_told_apart(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "spaces" / "demo"))
+    from batch import told_apart
+
+    stems = [(stem, "") for stem in ("a", "a", "a_2", "A")]
+    assert told_apart(stems) == ["a", "a_3", "a_2", "A_4"]
+    assert told_apart([("a", ".tif"), ("a", ".png"), ("a", ".tif")]) == ["a.tif", "a.png", "a_2.tif"]
+
+
+@pytest.mark.parametrize(("counts", "told"), [([1], "1 cell"), ([1, 0], "1 cell in 2 images"), ([2], "2 cells")])
+def test_cells_are_counted_in_plain_words(monkeypatch, counts, told):
+    monkeypatch.syspath_prepend(str(ROOT / "spaces" / "demo"))
+    import finding
+    from batch import Entry, Facts
+
+    there = [Entry(str(n), Path(), Facts("a.tif", count=n)) for n in counts]
+    monkeypatch.setattr(finding.batches, "done", lambda batch: iter(there))
+    assert finding.counted("batch") == told
+
+
+def test_where_no_cell_is_found_it_says_what_to_do(visit, tmp_path):
+    tifffile.imwrite(tmp_path / "black.tif", np.zeros((60, 80), np.uint8))
+    page = visit()
+    open_images(page, tmp_path / "black.tif")
+    page.wait_for_selector("#viewer .caption:has-text('black.tif')")
+    page.click("#find")
+    page.wait_for_selector("#status:has-text('Done in')")
+    told = page.inner_text("#status")
+    assert "0 cells." in told
+    assert "If there are cells: move Score from to the left" in told

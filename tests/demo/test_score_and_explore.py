@@ -170,3 +170,20 @@ def test_every_tab_on_a_phone(visit):
         page.wait_for_selector(READY[tab])
         screenshot(page, f"{tab.lower()}_narrow")
         assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"] + 1, tab
+
+
+@pytest.mark.parametrize("tab", ["Segment", "Teach", "Score"])
+def test_no_label_lies_on_the_words_below(visit, tab):
+    """On a screen of 1366 pixels the columns are narrow."""
+    page = visit(tab)
+    page.wait_for_selector("button:has-text('Drop File Here'):visible")
+    for drop in page.locator("button:has-text('Drop File Here'):visible").all():
+        label = drop.locator("xpath=ancestor::*[contains(@class, 'block')][1]").locator("label").first.bounding_box()
+        words = drop.locator(".wrap").first.bounding_box()
+        icon = drop.get_by_text("Drop File Here").first
+        top = icon.evaluate(
+            "e => { const r = document.createRange(); r.selectNodeContents(e);"
+            " return [...r.getClientRects()].reduce((y, b) => Math.min(y, b.top), 1e9) }"
+        )
+        assert words
+        assert label["y"] + label["height"] <= top + 1, drop.inner_text()

@@ -17,7 +17,7 @@ export function start(element, props, trigger, watch) {
 function thumbnail(image, shown, trigger) {
   const button = document.createElement("button"), picture = document.createElement("span");
   const name = document.createElement("span"), told = document.createElement("span");
-  const words = image.state === "done" ? `${image.count} cells` : WORDS[image.state];
+  const words = image.state === "done" ? `${image.count} ${image.count === 1 ? "cell" : "cells"}` : WORDS[image.state];
   button.type = "button";
   button.dataset.key = image.key;
   button.dataset.state = image.state;

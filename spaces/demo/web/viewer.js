@@ -156,7 +156,7 @@ export class Viewer {
       for (const [kind, word] of data.counts) words.push(`${now.filter((c) => c.kind === kind).length} ${word}`);
     } else if (data.draw) words.push(`${this.tools.drawn.length + this.cells.length} outlines`);
     else if (this.cells.length || !data.caption || data.caption.date) {
-      words.push(`${counted.length} cells`);
+      words.push(`${counted.length} ${counted.length === 1 ? "cell" : "cells"}`);
       const somata = now.length - counted.length;
       if (somata) words.push(`${somata} somata`);
       const density = (counted.length / (data.width * data.height)) * (data.pixel ? 1e6 / data.pixel ** 2 : 1e6);
