@@ -21,6 +21,7 @@ from glioma_hf.leaderboard.ties import intervals, ranked
 from glioma_hf.leaderboard.words import MODES, PAPER
 
 PAGE = 50  # models
+_FORMULA = (*"=+-@", *"\uff1d\uff0b\uff0d\uff20")  # what a formula begins with, in some spreadsheets wide
 TRAINED = {"": "any", "zero_shot": "zero-shot", "trained": "others"}
 
 
@@ -216,4 +217,4 @@ def _bar(value: float, best: float, column: Column) -> float:
 
 def _plain(value: object) -> str:
     text = str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA else text

@@ -113,6 +113,14 @@ def test_a_csv_holds_all_and_no_formulas(board, ann):
     assert float(row["ap50_low"]) < float(row["ap50"])
 
 
+@pytest.mark.parametrize("name", [" =1+1", "\uff1d1+1", "@sum", "-1", "+1"])
+def test_formulas_begin_behind_blanks_and_in_wide_signs_too(board, ann, name):
+    add_model(board, TASK, name, [9, 9], ann)
+    with board.database.reading() as session:
+        (row,) = csv.DictReader(io.StringIO(to_csv(standings(session, Asked(task=TASK), whole=True))))
+    assert row["model"] == f"'{name}"
+
+
 def test_an_empty_leaderboard_is_empty(database):
     with database.reading() as session:
         assert standings(session, Asked()).rows == ()
