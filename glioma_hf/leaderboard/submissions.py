@@ -34,6 +34,7 @@ from glioma_hf.leaderboard.words import KINDS, LABEL_MAPS, MAINTAINER, MODEL, RE
 
 ENDINGS = {RESULTS: (".json",), LABEL_MAPS: (".zip",), MODEL: (".zip",)}
 MAX_TEXT = 20_000  # signs of a card
+_PILED = re.compile("M{6}")  # categories of marks on one letter: they would reach over the lines beside them
 _BLANK = "\u2800\u3164\u115f\u1160\uffa0"  # letters and symbols that show nothing: a link of them can't be seen
 
 
@@ -57,6 +58,8 @@ class ModelFacts:
             text = getattr(self, field)
             if len(text) > most or not all(c.isprintable() or (field == "card" and c in "\n\r\t") for c in text):
                 raise InputError(f"the model's {field.replace('_', ' ')} is plain text of up to {most} signs")
+            if _PILED.search("".join(unicodedata.category(sign)[0] for sign in text)):
+                raise InputError(f"the model's {field.replace('_', ' ')} has too many marks on one letter; drop some")
         if not any(unicodedata.category(sign)[0] in "LNPS" and sign not in _BLANK for sign in self.name):
             raise InputError("a model has a name; give one")
         for field in ("paper_url", "code_url"):

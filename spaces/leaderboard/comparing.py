@@ -101,12 +101,18 @@ def counts_of(session: Session, task: Task, models: list[str]) -> dict[str, dict
     return found
 
 
+def ap_of(counts: Counts) -> float | None:
+    """The AP of an image; None where there is no cell and none was found, which is no failure."""
+    return counts.ap if counts.tp + counts.fp + counts.fn else None
+
+
 def hardest_first(session: Session, task: Task, counts: dict[str, dict[str, Counts]]) -> list[dict[str, Any]]:
-    """The task's images by the mean AP of the models."""
+    """The task's images by the mean AP of the models; those where there is nothing, for any of them, at the end."""
     rows = select(CellImage).join(TaskImage).where(TaskImage.task_id == task.id).order_by(TaskImage.position)
     images = []
     for row in session.scalars(rows):
-        aps = [own[row.file_name].ap for own in counts.values() if row.file_name in own]
+        own = [of[row.file_name] for of in counts.values() if row.file_name in of]
+        aps = [ap for found in own if (ap := ap_of(found)) is not None]
         images.append({"id": row.id, "name": row.file_name, "ap": sum(aps) / len(aps) if aps else None})
     return sorted(images, key=lambda i: 2.0 if i["ap"] is None else i["ap"])
 

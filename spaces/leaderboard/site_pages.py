@@ -38,7 +38,8 @@ class Site:
     def __init__(self, board: Board, doors: Doors):
         self.board, self.doors = board, doors
         self.templates = Jinja2Templates(HERE / "pages")
-        self.templates.env.filters |= {"score": shown, "query": queried, "merged": lambda one, other: {**one, **other}}
+        self.templates.env.filters |= {"ap": comparing.ap_of, "score": shown, "query": queried}
+        self.templates.env.filters["merged"] = lambda one, other: {**one, **other}
 
     def page(self, request: Request, name: str, status: int = 200, /, **facts: Any) -> Response:
         """A page for whoever asks."""

@@ -121,6 +121,32 @@ def test_a_developer_takes_part_and_everybody_sees_it(visit, served, results):
     assert told.startswith("Bad.json isn't a list of COCO results"), told
 
 
+def test_a_long_name_pushes_nothing_aside(visit, served, results):
+    """One word of 120 letters: the page stays as wide as a phone, and others' scores stay beside the names."""
+    page = visit("/take-part", NARROW, True)
+    register(page, "Lena")
+    page.locator("input[type=file]").set_input_files(str(results))
+    page.locator("select[name=task]").select_option(label=TASK)
+    page.get_by_label("Name of the model").fill("M" * 120)
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_selector("[data-state=scored]")
+    looked_at(page, "long_submissions")
+    page.locator("#submissions").get_by_role("link", name="MMM").click()
+    page.wait_for_selector("h1:has-text('MMM')")
+    looked_at(page, "long_model")
+    page.locator("th[scope=row] a").first.click()
+    page.wait_for_selector("th:has-text('MMM')")
+    looked_at(page, "long_table")
+    assert page.locator("th:has-text('MMM')").bounding_box()["width"] < 250
+    for link, there in (("Compare on its images", ".pane img"), ("These models on all images", ".joined img")):
+        page.get_by_role("link", name=link).click()
+        page.wait_for_selector(there)
+        looked_at(page, f"long_{there[1:5]}")
+    page.goto("/take-part")
+    page.get_by_role("button", name="Withdraw").click()
+    page.wait_for_selector("[data-state=withdrawn]")
+
+
 def test_a_maintainer_adds_a_data_set(visit, served, folder):
     page = visit("/take-part")
     register(page, "Mona")

@@ -37,6 +37,13 @@ def test_a_models_name_can_be_seen(name):
         ModelFacts(name)
 
 
+def test_marks_do_not_pile_up_over_the_lines_beside_them():
+    assert ModelFacts("Ngu\u0303y\u00ea\u0303n \u0e17\u0e35\u0e48")
+    for field in ("name", "licence", "card"):
+        with pytest.raises(InputError, match="too many marks on one letter"):
+            ModelFacts(**{"name": "One", field: "a" + "\u0301" * 30})
+
+
 def test_a_broken_origin_is_another_site(site):
     answer = site().post("/log-in", data={"name": "Ann", "password": "x"}, headers={"origin": "http://["})
     assert answer.status_code == 403

@@ -48,6 +48,26 @@ def test_models_stand_side_by_side_on_a_tasks_images(site, board, ann, scored):
     assert visitor.get(f"/tasks/{scored.task_id}?number=1000").status_code == 400
 
 
+def test_an_image_with_nothing_to_find_is_no_failure(site, board, scored):
+    """No cell, and none found: an AP of 0 would make it the hardest."""
+    import comparing
+
+    from glioma_hf.leaderboard.tables import Task
+    from glioma_hf.metrics.matching import Counts
+
+    with board.database.reading() as session:
+        task = session.get_one(Task, scored.task_id)
+        counts = {"one": {"test_001.tif": Counts(0, 0, 0), "test_002.tif": Counts(3, 1, 0)}}
+        images = comparing.hardest_first(session, task, counts)
+    assert [(image["name"], image["ap"]) for image in images] == [("test_002.tif", 0.75), ("test_001.tif", None)]
+    assert site  # which brings the pages
+    template = "{{ counts | ap | score }}"
+    import site_pages
+
+    shown = site_pages.Site(board, None).templates.env.from_string(template)
+    assert (shown.render(counts=Counts(0, 0, 0)), shown.render(counts=Counts(0, 1, 0))) == ("-", "0.000")
+
+
 def test_a_models_page_shows_where_it_fails_and_gives_its_files(site, board, ann, scored):
     visitor = site()
     publish(board, ann, scored.model_id)
