@@ -23,6 +23,7 @@ MOST_CHOICES = 500  # images of a pair of files that can be looked at
 OUTCOMES = {kind: hex_of(colour) for kind, colour in OUTCOME_COLOURS.items()}
 # The viewer also dashes what was missed.
 WORDS = {"tp": "true positives", "fp": "false positives", "fn": "missed"}
+ONE = {"tp": "true positive", "fp": "false positive", "fn": "missed"}  # of them
 ROWS = ("ap", "f1", "precision", "recall", "tp", "fp", "fn")
 FEW = 3  # names that are told
 
@@ -38,12 +39,18 @@ def sentences(references: InstanceSet, predictions: InstanceSet) -> list[str]:
     images = references.instances
     without = [references.names[key] for key in images if not len(predictions.instances[key])]
     total = sum(len(side) for side in predictions.instances.values())
-    told = [f"{len(images)} {'image' if len(images) == 1 else 'images'} in the references, {total} predictions."]
+    told = [f"{several(len(images), 'image')} in the references, {several(total, 'prediction')}."]
     if without:
-        told.append(f"{len(without)} of {len(images)} images have no predictions: {some(without)}.")
+        have = "image has" if len(images) == 1 else "images have"
+        told.append(f"{len(without)} of {len(images)} {have} no predictions: {some(without)}.")
     if predictions.unknown:
         told.append(f"Predictions of {some(predictions.unknown)} are left out: the references lack these images.")
     return told
+
+
+def several(number: int, what: str) -> str:
+    """So many of something."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def some(names: Any) -> str:
@@ -78,7 +85,8 @@ def score(tell: OnProgress, references: str, predictions: str, flattened: bool, 
     names = [f"{key}: {reference_set.names[key]}" for key in reference_set.instances]
     for number, outcomes in enumerate((scores.outcomes or ())[:MOST_CHOICES]):
         keep_cells(folder, str(number), *both_sides(outcomes))
-    counts = f"{scores.images} images, {scores.references} references and {scores.predictions} predictions scored."
+    sides = f"{several(scores.references, 'reference')} and {several(scores.predictions, 'prediction')}"
+    counts = f"{several(scores.images, 'image')}, {sides} scored."
     told = [
         counts,
         *sentences(reference_set, prediction_set)[1:],
@@ -122,4 +130,4 @@ def show_outcomes(tell: OnProgress, folder: str, number: int, image: str | None)
                 f"{both.size[1]} x {both.size[0]}"
             )
     legend = [(WORDS[kind], colour) for kind, colour in OUTCOMES.items()]
-    return payload(pixels, both, kinds, OUTCOMES, legend, counts=list(WORDS.items()))
+    return payload(pixels, both, kinds, OUTCOMES, legend, counts=list(WORDS.items()), words=ONE)

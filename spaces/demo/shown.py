@@ -14,7 +14,7 @@ from PIL import Image
 from glioma_hf import Instances
 from glioma_hf.data.features import CATEGORIES
 from glioma_hf.data.images import to_uint8
-from glioma_hf.palette import CATEGORY_COLOURS, SERIES, hex_of
+from glioma_hf.palette import CATEGORY_COLOURS, SERIES, category_word, hex_of
 from glioma_hf.rle import contours
 from glioma_hf.shape import shape_table
 
@@ -65,7 +65,8 @@ def payload(
         draw: whether outlines can be drawn.
         key: of the image, as corrections name it.
         more: `caption` (what is shown: file, model, date), `correct` (whether cells can be corrected), `undo` (how
-            many corrections can be taken back), `truth` (outlines that are known).
+            many corrections can be taken back), `truth` (outlines that are known), `words` (of kinds that are no
+            categories, in the table).
     """
     assert image is not None or instances is not None
     if instances is None:
@@ -74,6 +75,7 @@ def payload(
     own = colours is None
     colours = colours or COLOURS
     sources = more.pop("sources", None)
+    said = more.pop("words", {})
     kinds = kinds if kinds is not None else [CATEGORIES[c] for c in instances.categories]
     table = shape_table(instances).set_index("id")
     table["eccentricity"] = np.sqrt(1 - table["axis_ratio"] ** 2)
@@ -101,6 +103,7 @@ def payload(
         "height": height,
         "cells": cells,
         "columns": columns + (["kind"] if len(set(kinds)) > 1 else []),
+        "words": {kind: said.get(kind, category_word(kind)) for kind in sorted(set(kinds))},
         "scored": scored,
         "threshold": threshold if scored else 0.0,
         "plain": PLAIN if not counts else "",

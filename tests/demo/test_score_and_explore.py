@@ -58,7 +58,8 @@ def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
     for name in ("ap50", "precision", "recall", "f1"):
         assert f"{getattr(expected, name):.4f}" in table
     page.wait_for_selector("#score-viewer .summary:has-text('2 true positives · 1 false positives · 1 missed')")
-    assert page.locator("#score-viewer tbody tr").count() == 4
+    kinds = page.locator("#score-viewer tbody tr td:last-child").all_inner_texts()
+    assert sorted(kinds) == ["false positive", "missed", "true positive", "true positive"]
     assert [t.strip() for t in page.locator("#score-viewer .legend span").all_inner_texts()] == [
         "true positives",
         "false positives",
@@ -85,6 +86,22 @@ def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
     upload(page, {"image": tmp_path / "one.tif"})  # which is shown with its own outcomes, and no old sentence stays
     page.wait_for_selector("#score-viewer .summary:has-text('2 true positives')")
     page.wait_for_selector("#score-status:not(:has(.bad))")
+
+
+def test_one_is_no_several(tmp_path):
+    """Sentences of a pair with one image and one object each."""
+    import scoring
+
+    image = {"id": 1, "file_name": "one.tif", "width": 160, "height": 120}
+    one = REFERENCE.select([0])
+    content = {"images": [image], "annotations": one.to_coco(1, [1]), "categories": [{"id": 1, "name": "cell"}]}
+    for name, found in (("references", content), ("results", one.to_coco(1, [1])), ("nothing", [])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(found))
+    paths = [str(tmp_path / f"{name}.json") for name in ("references", "results", "nothing")]
+    told = scoring.score(print, *paths[:2], False, str(tmp_path))["told"]
+    assert told == ["1 image, 1 reference and 1 prediction scored."]
+    told = scoring.score(print, paths[0], paths[2], False, str(tmp_path))["told"]
+    assert told[1] == "1 of 1 image has no predictions: one.tif."
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ function row(v, c, place) {
   row.setAttribute("aria-selected", v.chosen.has(c.id));
   for (const name of v.data.columns) {
     const cell = document.createElement("td"), value = measure(v, c, name);
-    cell.textContent = typeof value === "number" ? number(value) : words(value ?? "");
+    const told = name === "kind" ? v.data.words[value] : value;
+    cell.textContent = typeof value === "number" ? number(value) : words(told ?? "");
     row.append(cell);
   }
   row.onclick = (event) => v.choose(c.id, false, event.shiftKey);
