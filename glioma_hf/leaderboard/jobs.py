@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from glioma_hf import hub
 from glioma_hf.benchmark.results import ResultRow
 from glioma_hf.benchmark.scoring import notes_on, score_sets
-from glioma_hf.benchmark.scoring_files import InstanceSet, read_label_maps, read_predictions, read_references
+from glioma_hf.benchmark.scoring_files import InstanceSet, read_predictions, read_references
 from glioma_hf.data.prepared import read_prepared
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 MAX_OBJECTS = 200_000  # of all images of a submission
 BEHIND = 5  # of a scoring's niceness: pages and checks, for which people wait, come first
+MAPS = "maps"  # folder of the label maps of a zip
 MAX_MAPS = 20_000  # files of a zip of label maps
 MAX_UNPACKED = 4 * 2**30  # bytes of them all: what packs well would fill the disk
 PREDICTIONS, PACKED, NAMED, ROWS = "predictions.parquet", "model.zip", "model.json", "rows.json"
@@ -46,6 +48,16 @@ def check(kind: str, file: str, data: str, split: str, objects: str) -> dict[str
         _unpack_model(Path(file), file).pack(PACKED)
         return {"notes": [], "kept": PACKED, "called": file}
     references = read_references(data, split)
+    try:
+        predictions, notes = _checked(kind, file, references, split, objects)
+    except InputError as error:
+        raise InputError(_called(str(error), file)) from None
+    write_predictions(PREDICTIONS, predictions)
+    return {"notes": notes, "kept": PREDICTIONS, "called": file}
+
+
+def _checked(kind: str, file: str, references: InstanceSet, split: str, objects: str) -> tuple[InstanceSet, list[str]]:
+    """The predictions of a file, and what should be known of them."""
     if kind == LABEL_MAPS:
         folder = _unpacked(Path(file))
         predictions = replace(read_predictions(folder, references), path=file)
@@ -57,8 +69,7 @@ def check(kind: str, file: str, data: str, split: str, objects: str) -> dict[str
     notes = notes_on(references, predictions, objects)
     if not any(map(len, predictions.of_task(objects).values())):
         raise InputError(f"{file}: no object of the task {objects!r} in the images of {split}; see that it is for it")
-    write_predictions(PREDICTIONS, predictions)
-    return {"notes": notes, "kept": PREDICTIONS, "called": file}
+    return predictions, notes
 
 
 def fetch(name: str) -> dict[str, Any]:
@@ -103,11 +114,17 @@ def score(kind: str, payload: str, data: str, split: str, objects: str, model: s
     return {"parameters": fields.get("parameters"), "seconds": fields.get("seconds_per_image")}
 
 
+def _called(told: str, file: str) -> str:
+    """A sentence by the name of the file that its owner knows, not by that of our folder or of nothing."""
+    told = re.sub(f"^{MAPS}(?:/|: )", f"{file}: ", told)
+    return told if told.startswith(file) else f"{file}: {told}"
+
+
 def _unpacked(file: Path) -> Path:
     """The label maps of a zip, by their base names, in a folder; nothing else of it is written."""
     from glioma_hf.data.sources.archive import Archive
 
-    folder = Path("maps")
+    folder = Path(MAPS)
     folder.mkdir()
     with Archive(file) as packed:
         names = [name for name in packed.names if PurePosixPath(name).suffix.lower() in (".tif", ".tiff", ".png")]
@@ -116,15 +133,19 @@ def _unpacked(file: Path) -> Path:
         unpacked = 0
         for name in names:
             target = folder / PurePosixPath(name).name
-            if target.exists():
-                raise InputError(f"{file.name}: two label maps are called {target.name}; name them apart")
-            data = packed.read(name)
-            if (unpacked := unpacked + len(data)) > MAX_UNPACKED:
-                raise InputError(f"{file.name}: more than {MAX_UNPACKED >> 20} MB when unpacked; send fewer label maps")
-            target.write_bytes(data)
+            try:
+                if target.exists():
+                    raise InputError(f"{file.name}: two label maps are called {target.name}; name them apart")
+                data = packed.read(name)
+                if (unpacked := unpacked + len(data)) > MAX_UNPACKED:
+                    told = f"more than {MAX_UNPACKED >> 20} MB when unpacked; send fewer label maps"
+                    raise InputError(f"{file.name}: {told}")
+                target.write_bytes(data)
+            except OSError as error:  # a name that is too long, say
+                told = f"{target.name[:40]} can't be unpacked ({error.strerror})"
+                raise InputError(f"{file.name}: {told}; call it as its image") from None
     if not names:
         raise InputError(f"{file.name}: no label map (TIFF or PNG) lies in it")
-    read_label_maps(folder)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import zipfile
@@ -38,6 +39,14 @@ def refused(board, ann, file, kind="results", task=TASK) -> str:
 def written(path, content):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
+
+
+def _map(size) -> bytes:
+    import tifffile
+
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.ones(size, np.uint16))
+    return file.getvalue()
 
 
 def packed(path, **files):
@@ -102,6 +111,18 @@ def test_zips_that_are_no_label_maps(board, ann, tmp_path):
 
 
 @pytest.mark.usefixtures("in_this_process")
+def test_label_maps_are_called_as_their_zip_and_by_their_names(board, ann, tmp_path):
+    for name, data, told in (
+        ("test_001.tif", b"", "maps.zip: test_001.tif: the file is empty"),
+        ("x.tif", _map((192, 256)), "maps.zip: predictions of x, which the references don't hold"),
+        ("test_001.tif", _map((10, 10)), "maps.zip: image 1 (test_001.tif): the predictions are of size [10, 10]"),
+        ("a" * 300 + ".tif", b"x", f"maps.zip: {'a' * 40} can't be unpacked (File name too long)"),
+    ):
+        sentence = refused(board, ann, packed(tmp_path / "maps.zip", **{name: data}), "label_maps")
+        assert sentence.startswith(told), sentence
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_label_maps_that_fill_the_disk_together(board, ann, tmp_path, monkeypatch):
     """Each of them small enough, and the zip as well."""
     monkeypatch.setattr(jobs, "MAX_UNPACKED", 3 * 2**20)
@@ -126,6 +147,8 @@ def test_models_that_are_none(board, ann, tmp_path, capfd):
         ({"model.json": json.dumps(info | {"family": "os"}), **weights}, "os"),
         ({"model.json": json.dumps(info), "adapter_model.bin": pickle.dumps(Bad())}, "missing"),
         ({**weights, "adapter_config.json": '{"base_model_name_or_path": "/etc"}'}, "its base '/etc' is none of"),
+        ({"model.json": json.dumps(info | {"x": 1}), **weights}, "(x: extra inputs are not permitted)"),
+        ({"model.json": "[]", **weights}, "model.json: can't be read (input should be an object)"),
         (weights, "names no base"),
         ({"../model.json": json.dumps(info), **weights}, "../model.json"),
     ):
