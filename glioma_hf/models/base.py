@@ -229,6 +229,15 @@ class Family:
             return self.recipe.model_validate_json(read_checked(path))
         except OSError:
             raise InputError(f"the recipe {name!r} isn't known; it is {', '.join(known)} or a JSON file") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                reason = "it has no such entry"
+                if len(first["loc"]) == 1:
+                    reason += f", but {', '.join(self.recipe.model_fields)}"
+            place += ": " if place else ""
+            raise InputError(f"{name}: not a recipe of {self.title} ({place}{reason}); mend it there") from None
         except ValueError as error:
             raise InputError(f"{name}: not a recipe of {self.title} ({' '.join(str(error).split()[:20])})") from None
 

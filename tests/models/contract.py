@@ -174,8 +174,15 @@ class FamilyContract:
         with pytest.raises(InputError, match=f"isn't known; it is {family.default_recipe}"):
             family.read_recipe("no-such-recipe")
         (tmp_path / "r.json").write_text('{"lerning_rate": 0.5}')
-        with pytest.raises(InputError, match=r"r\.json: not a recipe of .*lerning_rate"):
+        with pytest.raises(
+            InputError, match=r"r\.json: not a recipe of .*\(lerning_rate: it has no such entry, but \w+, "
+        ):
             family.read_recipe(tmp_path / "r.json")
+        for wrong in ('{"seed": "a"}', "[1]"):
+            (tmp_path / "r.json").write_text(wrong)
+            with pytest.raises(InputError, match=r"r\.json: not a recipe of .*should be .*; mend it there$") as told:
+                family.read_recipe(tmp_path / "r.json")
+            assert "http" not in str(told.value)
 
     @pytest.mark.parametrize(
         "image",
