@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from glioma_hf import hub
 from glioma_hf.errors import InputError
 from glioma_hf.files import new_file
-from glioma_hf.jsonfile import read_checked
+from glioma_hf.jsonfile import problem_of, read_checked
 from glioma_hf.models import get_family
 from glioma_hf.models.base import Family, Segmenter
 from glioma_hf.models.card import THIS, card
@@ -210,7 +210,7 @@ class ModelFolder:
         try:
             return kind.model_validate_json(read_checked(path))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
+            raise InputError(f"{path}: can't be read ({problem_of(error)}); train again") from None
 
 
 def find_saved(name: str | Path, most: int | None = None) -> ModelFolder | None:
@@ -250,11 +250,8 @@ def read_settings(family: Family, path: Path) -> Any:
     """Settings of a family's segmenters from a file. Raises `InputError` that names it where it isn't one."""
     try:
         return family.settings.model_validate_json(read_checked(path))
-    except OSError as error:
-        raise InputError(f"{path}: the thresholds can't be read ({error.strerror})") from None
-    except ValueError as error:
-        reason = " ".join(str(error).split()[:20])
-        raise InputError(f"{path}: the thresholds can't be read ({reason})") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the thresholds can't be read ({problem_of(error)}); tune the model again") from None
 
 
 def write_settings(segmenter: Segmenter, path: Path) -> None:
