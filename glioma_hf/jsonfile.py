@@ -21,6 +21,7 @@ from glioma_hf.errors import InputError
 MAX_BYTES = 4 * 2**20  # of a document that is read whole: some hundred times a long one
 MAX_DEPTH = 64
 _EXACT_DIGITS = 18  # longer whole numbers become floats, as most readers have them
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zX": "xz"}  # begin so
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -68,6 +69,7 @@ def parse_json(data: bytes, where: str, most: int = MAX_BYTES) -> Any:
     """
     if len(data) > most:
         raise InputError(f"{where} holds more than {most} bytes; that is no file of this kind")
+    check_unpacked(data[:4], where)
     value = parse_exactly(data, where)
     _check_finite(value, where)
     return value
@@ -89,6 +91,25 @@ def parse_exactly(data: bytes, where: str) -> Any:
         raise InputError(f"{where} isn't JSON ({error})") from None
     check_value(value, where)
     return value
+
+
+def problem_of(error: Exception) -> str:
+    """What is wrong with a file of ours, in plain words: of pydantic's errors the first, with the entry's place."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if not hasattr(error, "errors"):
+        return " ".join(str(error).split()[:20])
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    reason = "there is no such entry" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"{place}{': ' if place else ''}{reason.removeprefix('Value error, ')}"
+
+
+def check_unpacked(head: bytes, where: str) -> None:
+    """Refuse a packed file, told by its first bytes."""
+    packed = next((kind for begin, kind in _PACKED.items() if head.startswith(begin)), None)
+    if packed is not None:
+        raise InputError(f"{where} isn't JSON but packed by {packed}; unpack it first")
 
 
 def encoding_of(data: bytes) -> str:

@@ -18,7 +18,7 @@ from typing import IO, Any
 import orjson
 
 from glioma_hf.errors import InputError
-from glioma_hf.jsonfile import encoding_of, parse_exactly
+from glioma_hf.jsonfile import check_unpacked, encoding_of, parse_exactly
 
 WINDOW = 2**18  # bytes that are parsed at a time
 MAX_NAME = 2**16  # bytes of a name
@@ -309,6 +309,7 @@ def _as_utf8(file: IO[bytes], where: str) -> tuple[IO[bytes], int]:
     """The file, or a copy of it in UTF-8, and where its text begins."""
     file.seek(0)
     head = file.read(4)
+    check_unpacked(head, where)
     encoding = encoding_of(head)
     if encoding in ("utf-8", "utf-8-sig"):
         return file, 3 if encoding == "utf-8-sig" else 0

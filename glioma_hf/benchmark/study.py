@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from glioma_hf.benchmark.table import Name, Place
+from glioma_hf.benchmark.table import Name, Once, Place
 from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries
 from glioma_hf.errors import InputError
 from glioma_hf.metrics.pixel_dice import check_resolution
@@ -98,7 +98,7 @@ class Variant(_Entry):
     method: Literal["resize", "crop"] = "resize"
     recipe: dict[str, Any] = {}
     model: Place | None = None
-    scored: Annotated[list[tuple[Name, Name]], Field(min_length=1, max_length=20)]
+    scored: Annotated[list[tuple[Name, Name]], Field(min_length=1, max_length=20), Once]
     paper: Annotated[list[float | None], Field(max_length=20)] = []
 
     @model_validator(mode="after")
@@ -153,6 +153,8 @@ class Study(_Entry):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two variants are called {twice!r}; name them apart")
+        for taken in {RANDOM, IMAGENET} & set(self.pretraining):
+            raise ValueError(f"a pretraining can't be called {taken}, which is a start of its own; give another name")
         asked = [each.resolution for each in self.pretraining.values()]
         for variant in self.variants:
             asked += [variant.resolution or variant.scored[0][0], *(name for pair in variant.scored for name in pair)]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries
 from glioma_hf.metrics.overlap_ap import check_extras
@@ -22,6 +22,18 @@ EACH = "each"  # a model for each task
 MAX_CELLS = 20_000
 
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Value = TypeVar("Value")
+
+
+def _each_once(values: Value) -> Value:
+    """Refuse what is there twice: it would be scored twice, and count twice in every mean."""
+    if isinstance(values, list) and len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ValueError(f"{twice!r} is there twice; keep one")
+    return values
+
+
+Once = AfterValidator(_each_once)
 Place = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
@@ -44,7 +56,7 @@ class Training(_Entry):
     model: Name = "embedded"
     recipe: Place | dict[str, Any] | None = None
     images: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=10_000)] | Literal["all"] = [1]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, max_length=100)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, max_length=100), Once] = [0]
     task: Name = EACH
     data: Name | None = None
 
@@ -91,7 +103,7 @@ class Scored(_Entry):
 
     data: Name
     split: Name = "test"
-    tasks: Annotated[list[Name], Field(min_length=1, max_length=100)] = ["cells"]
+    tasks: Annotated[list[Name], Field(min_length=1, max_length=100), Once] = ["cells"]
     annotators: dict[Name, Place] = {}
 
 
@@ -113,7 +125,7 @@ class Table(_Entry):
     paper: Literal["table2", "table4"] | None = None
     data: dict[Name, Place] = {}
     score: Annotated[list[Scored], Field(min_length=1, max_length=1000)]
-    modes: Annotated[list[Mode], Field(min_length=1, max_length=2)] = ["overlapping"]
+    modes: Annotated[list[Mode], Field(min_length=1), Once] = ["overlapping"]
     scoring: dict[str, Any] = {}
     extras: list[str] = ["curve", "overlapped"]
     models: Annotated[list[ModelEntry], Field(max_length=1000)] = []
@@ -140,6 +152,10 @@ class Table(_Entry):
             twice = next((name for name in everyone if everyone.count(name) > 1), None)
             if twice is not None:
                 raise ValueError(f"two models are called {twice!r}; name them apart")
+        places = [(scored.data, scored.split, task) for scored in self.score for task in scored.tasks]
+        again = next((place for place in places if places.count(place) > 1), None)
+        if again is not None:
+            raise ValueError(f"{', '.join(again)} is scored twice; keep one")
         if len(list(self.cells())) > MAX_CELLS:
             raise ValueError(f"it has over {MAX_CELLS} cells; make several tables of it")
         return self

@@ -41,6 +41,8 @@ def read_entries(kind: type[Model], what: str, name: str | Path, folder: Path) -
 
 def checked_entries(kind: type[Model], content: Any, name: str) -> Model:
     """A model from its entries. Raises `InputError` that begins with `name` and tells the entry that is wrong."""
+    if content is None:
+        raise InputError(f"{name}: nothing is written in it; give a table or study as the documentation has it")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -51,7 +53,7 @@ def checked_entries(kind: type[Model], content: Any, name: str) -> Model:
 
 
 def parsed_yaml(data: bytes, name: str) -> Any:
-    """The content of a YAML document, in bounds: no tags, no aliases, not deep, not long."""
+    """The content of a YAML document, in bounds: no tags, no aliases, no name twice, not deep, not long."""
     if len(data) > MAX_BYTES:
         raise InputError(f"{name}: it holds over {MAX_BYTES} bytes; that is no table")
     depth = 0
@@ -60,9 +62,26 @@ def parsed_yaml(data: bytes, name: str) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if number > MAX_EVENTS or depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
                 raise InputError(f"{name}: too long, too deep or with aliases; write the table out plainly")
+        if (root := yaml.compose(data, Loader=yaml.SafeLoader)) is not None:
+            _check_names(root, name)
         return yaml.safe_load(data)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{name}: isn't YAML ({reason}); mend it there") from None
+
+
+def _check_names(node: yaml.Node, name: str) -> None:
+    """Refuse a mapping with a name twice, of which YAML's reader would keep the later one and say nothing."""
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((each for each in names if names.count(each) > 1), None)
+        if twice is not None:
+            line = node.start_mark.line + 1
+            raise InputError(f"{name}: {twice!r} is there twice in what begins at line {line}; keep one")
+        for _, value in node.value:
+            _check_names(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _check_names(value, name)

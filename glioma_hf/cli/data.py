@@ -18,7 +18,7 @@ SOURCE_HELP = "glioma_c6, neurips22, livecell, tissuenet or dynamicnuclearnet."
 @data_app.command()
 def synthesize(
     out: Annotated[Path, typer.Option(help="The zip to write.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     train: Annotated[int, typer.Option(min=0)] = 4,
     valid: Annotated[int, typer.Option(min=0)] = 2,
     test: Annotated[int, typer.Option(min=0)] = 2,

@@ -144,9 +144,9 @@ def rebuild(
 ) -> None:
     """Make the database from its durable record alone."""
     from glioma_hf.leaderboard.database import rebuild as from_record
-    from glioma_hf.leaderboard.record import open_record
+    from glioma_hf.leaderboard.record import written_record
 
-    rows = from_record(database, open_record(record))
+    rows = from_record(database, written_record(record))
     tell(f"{rows} rows")
 
 

@@ -48,6 +48,8 @@ _OTHERS = {
     b"<!DOCTYPE": "an HTML page",
     b"version https://git-lfs": "a pointer of Git LFS in place of the image",
 }
+_FARTHEST = 1e12  # a floating-point pixel from 0: squares of such, summed over an image, are still float32
+_TOO_FAR = f"it has pixels beyond {_FARTHEST:g}, too large to reckon with; divide them and save the image again"
 # Of TIFF that isn't read here, what Pillow decodes with 8 bits: CCITT, JPEG of the old kind, WebP; YCbCr and Lab.
 _BY_PILLOW = ((2, 3, 4, 6, 50001), (6, 8))
 
@@ -182,13 +184,17 @@ def whole_levels(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 def levels_or_floats(pixels: np.ndarray, name: str) -> np.ndarray:
-    """`whole_levels`, or finite floating-point pixels as float32. Raises `InputError` for others."""
+    """`whole_levels`, or floating-point pixels as float32, bounded. Raises `InputError` for others."""
     if pixels.dtype.kind != "f":
         return whole_levels(pixels, name)
     with np.errstate(over="ignore"):
         floats = pixels.astype(np.float32)
     if not np.isfinite(floats).all():
+        if np.isfinite(pixels).all():
+            raise InputError(f"{name}: {_TOO_FAR}")
         raise InputError(f"{name}: it has pixels that are no numbers; replace them and save the image again")
+    if max(floats.max(initial=0), -floats.min(initial=0)) > _FARTHEST:
+        raise InputError(f"{name}: {_TOO_FAR}")
     return floats
 
 

@@ -32,6 +32,8 @@ def pixel_size_of(image: bytes | Path) -> float:
     A camera's or a program's default, such as 72 or 300 dots per inch, is no size of a pixel on the object. Pixels
     that aren't square have none here. Never raises: what can't be read says nothing.
     """
+    if isinstance(image, Path) and not image.is_file():  # a pipe that nobody writes to would be waited for
+        return 0.0
     with contextlib.suppress(Exception):  # what a damaged header leads to can't be listed
         with io.BytesIO(image) if isinstance(image, bytes) else image.open("rb") as file:
             kind = file.read(2)

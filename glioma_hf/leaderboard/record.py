@@ -170,6 +170,14 @@ def open_record(where: str | Path) -> Record:
     return HubRecord(text.removeprefix("hf://")) if text.startswith("hf://") else FolderRecord(text)
 
 
+def written_record(where: str | Path) -> Record:
+    """A record that holds changes. Raises `InputError` that names the place where none lies."""
+    record = open_record(where)
+    if next(iter(record.entries()), None) is None:
+        raise InputError(f"{where}: no record of a leaderboard lies there; give its folder, or hf://USER/NAME")
+    return record
+
+
 class _refusals:
     """Around calls of the Hub: what it refuses is an `InputError`; that an entry isn't there passes as it is."""
 

@@ -30,7 +30,8 @@ class ScoringOptions:
             along: it then counts on neither side.
         min_area: objects of fewer pixels are left out of both sides.
 
-    Raises `InputError` for thresholds outside 0 ... 1 or given twice and for an unknown mode or rule.
+    Raises `InputError` for thresholds outside 0 ... 1 or given twice, for a border or area that is no whole number
+    from 0 on, and for an unknown mode or rule.
     """
 
     thresholds: tuple[float, ...] = (0.5, 0.75, 0.9)
@@ -49,6 +50,10 @@ class ScoringOptions:
         if not values or any(not 0 < t <= 1 for t in values) or len(set(values)) != len(values):
             raise InputError(f"IoU thresholds are distinct numbers above 0 and up to 1, not {list(self.thresholds)}")
         object.__setattr__(self, "thresholds", tuple(values))
+        for name in ("border", "min_area"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+                raise InputError(f"the {name.replace('_', ' ')} is a whole number of pixels from 0 on, not {value!r}")
         for name, kind in (("mode", Mode), ("border_rule", BorderRule), ("priority", Priority)):
             if getattr(self, name) not in get_args(kind):
                 known = " or ".join(repr(v) for v in get_args(kind))

@@ -103,4 +103,13 @@ def load_segmenter(
     segmenter = segmenter.with_settings(**changes) if changes else segmenter
     if finder is not None:
         segmenter = segmenter.prompted_by(load_segmenter(finder))
-    return segmenter if diameter is None else segmenter.for_diameter(diameter)
+    if diameter is None:
+        return segmenter
+    try:
+        return segmenter.for_diameter(diameter)
+    except InputError:  # of a setting that nobody gave
+        own = f"the {segmenter.diameter:g}" if segmenter.diameter else "what"
+        raise InputError(
+            f"a diameter of {diameter:g} pixels is too far from {own} that {segmenter.origin} knows; give one that is "
+            "nearer, or resize the image"
+        ) from None

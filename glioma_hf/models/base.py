@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from glioma_hf.data.opened import OpenedImage
 from glioma_hf.errors import InputError
 from glioma_hf.instances import Instances, check_size
-from glioma_hf.jsonfile import read_checked
+from glioma_hf.jsonfile import problem_of, read_checked
 from glioma_hf.progress import OnProgress, ignore
 
 if TYPE_CHECKING:
@@ -229,8 +229,14 @@ class Family:
             return self.recipe.model_validate_json(read_checked(path))
         except OSError:
             raise InputError(f"the recipe {name!r} isn't known; it is {', '.join(known)} or a JSON file") from None
+        except ValidationError as error:
+            first, others = error.errors()[0], ""
+            if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+                others = f", but {', '.join(self.recipe.model_fields)}"
+            reason = problem_of(error) + others
+            raise InputError(f"{name}: not a recipe of {self.title} ({reason}); mend it there") from None
         except ValueError as error:
-            raise InputError(f"{name}: not a recipe of {self.title} ({' '.join(str(error).split()[:20])})") from None
+            raise InputError(f"{name}: not a recipe of {self.title} ({problem_of(error)})") from None
 
 
 def typical_diameter(images: Sequence[LabelledPixels]) -> float:

@@ -14,6 +14,7 @@ from glioma_hf.progress import OnProgress, Progress, ignore
 
 SEEN = 25.0  # diameters: the side of the part that is looked at, so that a look costs the same at any size
 SMALLEST_PART, LARGEST_PART = 256, 4096  # pixels
+FARTHEST = 16  # times the model's own diameter: an image isn't shrunk further
 FEWEST = 8  # cells that tell a size
 SMALLEST = 4.0  # pixels across a cell
 # Times the model's own diameter: where too little is found, cells may be far smaller or larger.
@@ -48,7 +49,7 @@ def _followed(segmenter: Segmenter, image: Pixels, diameter: float) -> tuple[int
 
     The diameter is None where the answers don't agree; where too few cells are found, it is that of those.
     """
-    largest = max(min(image.shape[:2]) / 2, SMALLEST)
+    largest = max(min(min(image.shape[:2]) / 2, FARTHEST * (segmenter.diameter or SMALLEST)), SMALLEST)
     for _ in range(ROUNDS):
         found = segmenter.for_diameter(diameter).segment(_middle(image, SEEN * diameter))
         if not len(found):

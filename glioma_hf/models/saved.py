@@ -13,12 +13,12 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from glioma_hf import hub
 from glioma_hf.errors import InputError
 from glioma_hf.files import new_file
-from glioma_hf.jsonfile import read_checked
+from glioma_hf.jsonfile import problem_of, read_checked
 from glioma_hf.models import get_family
 from glioma_hf.models.base import Family, Segmenter
 from glioma_hf.models.card import THIS, card
@@ -210,7 +210,7 @@ class ModelFolder:
         try:
             return kind.model_validate_json(read_checked(path))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: can't be read ({_reason(error)}); train again") from None
+            raise InputError(f"{path}: can't be read ({problem_of(error)}); train again") from None
 
 
 def find_saved(name: str | Path, most: int | None = None) -> ModelFolder | None:
@@ -241,14 +241,6 @@ def _base_named_in(path: Path) -> str:
     raise InputError(f"{path}: it names no base (base_model_name_or_path); say there what it adapts")
 
 
-def _reason(error: Exception) -> str:
-    """Why a file can't be read: of many entries that don't fit the first, without what is for programmers."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"].lower())))
-    return " ".join(str(error).split()[:20])
-
-
 def _weights_of(family: Family) -> tuple[str, ...]:
     """All files that a model of the family may have."""
     return (*family.weights, *family.adapter)
@@ -258,10 +250,8 @@ def read_settings(family: Family, path: Path) -> Any:
     """Settings of a family's segmenters from a file. Raises `InputError` that names it where it isn't one."""
     try:
         return family.settings.model_validate_json(read_checked(path))
-    except OSError as error:
-        raise InputError(f"{path}: the thresholds can't be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: the thresholds can't be read ({_reason(error)})") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the thresholds can't be read ({problem_of(error)}); tune the model again") from None
 
 
 def write_settings(segmenter: Segmenter, path: Path) -> None:

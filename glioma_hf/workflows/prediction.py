@@ -92,6 +92,11 @@ def predict(
     repeated = next((stem for stem, times in Counter(path.stem for path in paths).items() if times > 1), None)
     if repeated is not None:
         raise InputError(f"two images are called {repeated}; their results would overwrite each other")
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:  # tables and records are UTF-8
+            raise InputError(f"{path}: its name isn't in UTF-8; rename the file") from None
     model = segmenter if isinstance(segmenter, Segmenter) else load_segmenter(segmenter)
     processes = Processes()
     total = 0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from glioma_hf import __version__
+from glioma_hf.data.images import read_image
 from glioma_hf.data.splits import LabelledImage, has_split, load_images
 from glioma_hf.errors import InputError
 from glioma_hf.files import SCRATCH, checksum, partial_folder, resumable_folder
@@ -76,6 +77,10 @@ def train(
         recipe = family.read_recipe(recipe)
     check_folder(out, MODEL, inputs)
     paths = find_images(more)
+    if teacher is not None and not paths:
+        raise InputError(f"the teacher {teacher} labels images without labels, and there are none; give such images")
+    for path in paths:
+        read_image(path)  # not after minutes of training
     processes = Processes()
     tell = on_progress if processes.first else ignore
     numbers = list(dict.fromkeys(images))

@@ -168,6 +168,8 @@ GOOD = {
         ({"variants": [{"name": "v", "scored": [["r", "r"]]}]}, "v: give the resolution at which it is trained, or a"),
         ({"variants": [{**GOOD["variants"][0], "paper": [0.5, 0.6]}]}, "the paper's figures are one for each of the 1"),
         ({"no_such": 1}, "no_such"),
+        ({"pretraining": {"random": {"data": "d", "resolution": "r"}}}, "a pretraining can't be called random"),
+        ({"variants": [{**GOOD["variants"][0], "scored": [["r", "r"]] * 2}]}, "scored: .'r', 'r'. is there twice"),
     ],
 )
 def test_studies_that_cannot_be_are_refused_in_one_sentence(changes, says):

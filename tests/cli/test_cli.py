@@ -89,6 +89,13 @@ def test_the_installed_program_exits_as_its_function_does(tmp_path):
     assert done.stderr.strip() == refused(*command[1:])
 
 
+def test_a_seed_below_0_is_refused(tmp_path):
+    done = run("data", "synthesize", "--out", tmp_path / "a.zip", "--seed", -1)
+    assert done.returncode == 2
+    assert "--seed" in done.stderr
+    assert not (tmp_path / "a.zip").exists()
+
+
 def test_synthesize_and_prepare(tmp_path):
     small = ["--train", 1, "--valid", 1, "--test", 1, "--gen", 0, "--width", 96, "--height", 64]
     made = run("data", "synthesize", "--out", tmp_path / "a.zip", "--seed", 3, *small)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -24,6 +25,8 @@ from tests.conftest import ROOT
 REFUSED = {
     "nothing": (b"", "isn't JSON"),
     "no JSON": (b"nonsense", "isn't JSON"),
+    "packed by gzip": (gzip.compress(b"{}"), "isn't JSON but packed by gzip; unpack it first"),
+    "packed by zip": (b"PK\x03\x04rest", "isn't JSON but packed by zip; unpack it first"),
     "cut": (b'{"a": [1, 2', "isn't JSON"),
     "junk behind the end": (b'{"a": 1} x', "isn't JSON"),
     "a second document": (b'{"a": 1}{"a": 2}', "isn't JSON"),

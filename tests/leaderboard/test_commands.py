@@ -80,3 +80,15 @@ def test_a_data_set_without_a_name_is_told(folder, tmp_path):
     done = command("leaderboard", "add", folder, "--name", "../x", "--folder", tmp_path / "board")
     assert done.returncode == 2
     assert "is no name for a data set" in done.stderr
+
+
+def test_a_place_that_holds_no_leaderboard_is_told(folder, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    done = command("leaderboard", "add", folder, "--name", "x", "--folder", tmp_path / "file")
+    assert done.returncode == 2
+    assert "no folder can be made there" in done.stderr
+    new = tmp_path / "new.sqlite"
+    done = command("leaderboard", "rebuild", "--database", new, "--record", tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert "nowhere: no record of a leaderboard lies there" in done.stderr
+    assert not new.exists()

@@ -146,6 +146,11 @@ def test_bad_options():
     for thresholds in ([], [0], [1.5], [0.5, 0.5], [float("nan")]):
         with pytest.raises(InputError, match="thresholds"):
             overlap_ap([], thresholds=thresholds)
+    for name, value in (("border", -1), ("border", 2.5), ("min_area", -1), ("min_area", float("nan")), ("border", "2")):
+        with pytest.raises(
+            InputError, match=f"the {name.replace('_', ' ')} is a whole number of pixels from 0 on, not"
+        ):
+            overlap_ap([], **{name: value})
     with pytest.raises(InputError, match="the mode 'flat'"):
         overlap_ap([], mode="flat")
     with pytest.raises(InputError, match="different sizes"):

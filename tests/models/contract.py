@@ -146,8 +146,9 @@ class FamilyContract:
         settings = (tmp_path / "thresholds.json").read_text()
         for broken in ("{", '{"no_such_setting": 1}', "[]"):
             (tmp_path / "thresholds.json").write_text(broken)
-            with pytest.raises(InputError, match=r"thresholds\.json: the thresholds can't be read"):
+            with pytest.raises(InputError, match=r"thresholds\.json: the thresholds can't be read") as told:
                 load_segmenter(tmp_path)
+            assert "http" not in str(told.value)
         (tmp_path / "thresholds.json").write_text(settings)
         info = json.loads((tmp_path / "model.json").read_text())
         for changes, says in (
@@ -174,8 +175,15 @@ class FamilyContract:
         with pytest.raises(InputError, match=f"isn't known; it is {family.default_recipe}"):
             family.read_recipe("no-such-recipe")
         (tmp_path / "r.json").write_text('{"lerning_rate": 0.5}')
-        with pytest.raises(InputError, match=r"r\.json: not a recipe of .*lerning_rate"):
+        with pytest.raises(
+            InputError, match=r"r\.json: not a recipe of .*\(lerning_rate: there is no such entry, but \w+, "
+        ):
             family.read_recipe(tmp_path / "r.json")
+        for wrong in ('{"seed": "a"}', "[1]"):
+            (tmp_path / "r.json").write_text(wrong)
+            with pytest.raises(InputError, match=r"r\.json: not a recipe of .*should be .*; mend it there$") as told:
+                family.read_recipe(tmp_path / "r.json")
+            assert "http" not in str(told.value)
 
     @pytest.mark.parametrize(
         "image",

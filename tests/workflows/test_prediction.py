@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from PIL import Image
 
 from glioma_hf import Instances
 from glioma_hf.data.exports import read_rois
+from glioma_hf.errors import InputError
 from glioma_hf.models import load_segmenter
+from glioma_hf.workflows.prediction import predict
 from tests.cli.test_cli import refused, run
 from tests.conftest import two_processes
 from tests.workflows.test_training import IMAGE, adapter  # noqa: F401
@@ -65,10 +69,20 @@ def test_predict_takes_folders_floats_and_an_expected_diameter(adapter, tmp_path
     known = json.loads((adapter / "thresholds.json").read_text())
     segmenter = load_segmenter(adapter=adapter, diameter=2 * known["cell_diameter"])
     assert segmenter.settings.scales == tuple(s / 2 for s in known["scales"])
+    for name, own in (("embedded", 50), ("deepsea", 46)):
+        with pytest.raises(InputError, match=f"a diameter of 9000 pixels is too far from the {own}"):
+            load_segmenter(name, diameter=9000)
     tifffile.imwrite(tmp_path / "nan.tif", np.full((40, 50), np.nan, np.float32))
     assert "pixels that are no numbers" in refused("predict", tmp_path / "nan.tif", "--out", tmp_path / "o")
+    for name, kind in (("far", np.float32), ("farther", np.float64)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.full((40, 50), 1e30 if name == "far" else -1e300, kind))
+        assert f"{name}.tif: it has pixels beyond 1e+12" in refused(
+            "predict", tmp_path / f"{name}.tif", "--out", tmp_path / "o"
+        )
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((5, 40, 50), np.float32))
     assert "5 pages in one image" in refused("predict", tmp_path / "stack.tif", "--out", tmp_path / "o")
+    os.mkfifo(tmp_path / "pipe.tif")  # nobody writes: who reads it waits
+    assert "pipe.tif: not a file" in refused("predict", tmp_path / "pipe.tif", "--out", tmp_path / "o")
     (tmp_path / "none").mkdir()
     assert "no image lies there" in refused("predict", tmp_path / "none", "--out", tmp_path / "o")
 
@@ -85,3 +99,13 @@ def test_two_processes_share_a_folder_of_images(tmp_path):
     total = sum(len(json.loads((tmp_path / "out" / f"{n}.json").read_text())) for n in range(3))
     assert done.stdout.count("cells in 3 images") == 1
     assert f"{total} cells in 3 images" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path):
+    image = tmp_path / os.fsdecode(b"zelle \xfc.tif")  # Latin-1, as old shares have it
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE)
+    (tmp_path / "a.tif").rename(image)
+    with pytest.raises(InputError, match="its name isn't in UTF-8; rename the file"):
+        predict(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -175,6 +175,25 @@ def test_a_table_goes_on_where_other_packages_are_installed(folder, tmp_path, mo
     assert len(list((tmp_path / "out" / "panels").iterdir())) == 2
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
+def test_a_damaged_row_is_made_again(folder, tmp_path, damaged):
+    before = benchmark(asked(folder), tmp_path / "out")
+    file = sorted((tmp_path / "out" / "rows").iterdir())[0]
+    file.write_bytes(damaged)
+    again = benchmark(asked(folder), tmp_path / "out")
+    assert again.done_before == len(again.cells) - 1
+    assert [cell.row.scores for cell in again.cells] == [cell.row.scores for cell in before.cells]
+    assert read_row(file).failed is None
+
+
+def test_what_would_score_nothing_or_something_else_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="the table has no models"):
+        benchmark(asked(folder, models=[]), tmp_path / "out")
+    with pytest.raises(InputError, match="no data set is called synthetik here; there is synthetic"):
+        benchmark(asked(folder), tmp_path / "out", data={"synthetik": str(folder)})
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recipe_may_be_a_named_one_with_other_numbers(folder, tmp_path):
     recipe = {"recipe": "quick", "levels": [2.0]}
     made = benchmark(
@@ -214,7 +233,7 @@ def test_a_failed_cell_is_told_and_kept_and_the_rest_goes_on(folder, tmp_path):
     assert "no predictions of nowhere lie there" in reasons["nowhere", "synthetic", "cells"]
     assert "no objects of the task nucleus" in reasons["trained", "synthetic", "nucleus"]
     assert "'lost' isn't one of the table's (synthetic, absent)" in reasons["trained", "lost", "cells"]
-    assert "no prepared data set" in reasons["trained", "absent", "cells"]
+    assert f"absent ({tmp_path / 'absent'}): no prepared data set" in reasons["trained", "absent", "cells"]
     assert sum(line.startswith("failed: ") for line in lines) == len(made.failed)
     assert "failed: the model nothing" in (tmp_path / "out" / "table.md").read_text()
     assert "failed: the model nothing" in (tmp_path / "out" / "index.html").read_text().replace("&#39;", "'")
@@ -231,11 +250,11 @@ def test_a_model_that_breaks_is_a_failed_cell_and_a_full_disk_ends_the_table(fol
         made = benchmark(asked(folder, models=MODELS[:1]), tmp_path / "out")
     assert "a fault of glioma-hf or of a library (RuntimeError: shapes differ)" in made.cells[0].row.failed
 
-    def full(path, row):
+    def full(path, text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("glioma_hf.workflows.tables.stages.write_row", full)
+        patch.setattr("glioma_hf.workflows.tables.stages.write_text", full)
         with pytest.raises(
             NotWritten, match=r"out can't be written \(No space left on device\); make room and run the same"
         ):

@@ -95,8 +95,14 @@ def test_what_can_not_be_used_is_refused_before_any_work(folder, tmp_path):
         train(folder, [1], tmp_path / "model", "dummy", unlabelled=tmp_path / "none")
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nothing")
+    said: list[str] = []
     with pytest.raises(InputError, match=r"broken\.png"):
-        train(folder, [1], tmp_path / "model", "dummy", unlabelled=[broken])
+        train(folder, [1], tmp_path / "model", "dummy", None, "cells", to_lines(said.append), unlabelled=[broken])
+    assert said == []  # and not after the first of two trainings
+    with pytest.raises(InputError, match="the teacher centres labels images without labels, and there are none"):
+        train(folder, [1], tmp_path / "model", "dummy", teacher="centres")
+    broken.unlink()
+    Image.new("L", (40, 30)).save(tmp_path / "a.png")
     assert not (tmp_path / "model").exists()
     assert "can't be loaded" in refused(
         "train", "--data", folder, "--out", tmp_path / "m", "--unlabelled", tmp_path, "--teacher", "centres:nowhere"

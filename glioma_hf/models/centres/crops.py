@@ -16,7 +16,7 @@ from glioma_hf.models.base import LabelledPixels, check_image
 from glioma_hf.models.centres import targets
 from glioma_hf.models.vision.config import STRIDE, Augmentation
 from glioma_hf.models.vision.pictures import picture_of, place_crop, points_of, warped
-from glioma_hf.models.vision.preprocess import Statistics, halved, statistics_of
+from glioma_hf.models.vision.preprocess import Statistics, shares, statistics_of
 
 LEAST_SEEN = 5  # cells of the heat map: of what a crop shows less, no mask is learned
 
@@ -61,7 +61,7 @@ class Crops(Dataset):
                 raise InputError(f"training image {number} has no annotated cell; choose another one")
             found = statistics_of(check_image(image))
             boxes = [(c.left, c.top, c.left + c.mask.shape[1], c.top + c.mask.shape[0]) for c in cells]
-            grey = torch.from_numpy(halved(image) / np.float32(found.white))
+            grey = torch.from_numpy(shares(image, found))
             kinds = np.array([_class_of(cell, classes, number) for cell in cells])
             self.images.append(_Image(grey, found, cells, np.array([c.centre for c in cells]), np.array(boxes), kinds))
 

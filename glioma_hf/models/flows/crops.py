@@ -24,7 +24,7 @@ from glioma_hf.models.base import LabelledPixels, check_image
 from glioma_hf.models.flows.dynamics import flows_of
 from glioma_hf.models.vision.config import SHRINK, STRIDE
 from glioma_hf.models.vision.pictures import picture_of, place_crop, points_of
-from glioma_hf.models.vision.preprocess import Statistics, halved, statistics_of
+from glioma_hf.models.vision.preprocess import Statistics, shares, statistics_of
 
 LEAST = 12  # pixels as the network sees them: less of a cell is none
 
@@ -90,7 +90,7 @@ class Crops(Dataset):
 
     def _seen(self, image: np.ndarray) -> tuple[Tensor, Statistics | None]:
         found = statistics_of(image)
-        return torch.from_numpy(halved(image) / np.float32(found.white)), found
+        return torch.from_numpy(shares(image, found)), found
 
     def _place(self, image: SeenImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return place_crop(image.grey.shape, image.centres, self.side, self.augmentation, rng)

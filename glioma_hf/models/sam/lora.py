@@ -83,6 +83,8 @@ def load_base(name: str | Path = EMBEDDED, tile: int | None = None) -> CellModel
     try:
         config, _ = PreTrainedConfig.get_config_dict(source)
         check_base_config(config, where)
+        if path.is_dir() and "model_type" not in config:
+            raise InputError(f"{where}: no model lies there; give a folder that train wrote, whole, or a SAM's")
         if not str(config.get("model_type")).startswith("sam"):
             raise InputError(f"{where} is of the type {str(config.get('model_type'))[:40]!r}; give a SAM or a SAM 2")
         kind = CellSam2 if str(config["model_type"]).startswith("sam2") else CellSam

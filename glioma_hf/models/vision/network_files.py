@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from glioma_hf.errors import InputError
-from glioma_hf.jsonfile import read_checked
+from glioma_hf.jsonfile import problem_of, read_checked
 from glioma_hf.models.checked import check_finite, read_tensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -30,7 +30,7 @@ def read_config(folder: Path, kind: Any) -> Any:
     try:
         return TypeAdapter(kind).validate_json(read_checked(path))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be read ({' '.join(str(error).split()[:20])}); train again") from None
+        raise InputError(f"{path}: can't be read ({problem_of(error)}); train again") from None
 
 
 def read_network(folder: Path, build: Callable[[], AnyNetwork]) -> AnyNetwork:

@@ -17,6 +17,7 @@ from glioma_hf.instances import check_size
 from glioma_hf.models.vision.config import SHRINK
 
 LEAST_SPREAD = 0.02  # of the brightest pixel: what is flatter than that is empty, and noise isn't raised to signal
+BRIGHT = 99.9  # the percentile that stands for the brightest pixel, where nearly all are flat beside that
 READ_WHOLE = 2**24  # pixels; of larger images the statistics are those of windows all over it
 WINDOWS, WINDOW = 12, 512  # windows along each side, and their side in pixels
 
@@ -46,12 +47,24 @@ def statistics_of(image: Windows) -> Statistics:
     values = np.concatenate([halved(part).ravel() for part in _parts(image)])
     white = float(values.max(initial=0.0)) or 1.0
     median, spread = float(np.median(values)), float(values.std())
+    if spread < LEAST_SPREAD * white and (bright := float(np.percentile(values, BRIGHT))) > 0:
+        # A few hot pixels make all else look flat: beside them nothing would be found in an image of 16 bits.
+        white, spread = bright, float(np.minimum(values, np.float32(bright)).std())
     return Statistics(white, median / white, max(spread / white, LEAST_SPREAD))
+
+
+def shares(image: np.ndarray, found: Statistics) -> np.ndarray:
+    """An image, or a window of one, halved: float32, in shares of the brightest; hot pixels are bounded.
+
+    Where the brightest is the brightest indeed, the bound is never reached.
+    """
+    bound = np.float32(found.median + found.spread / LEAST_SPREAD)
+    return np.minimum(halved(image) / np.float32(found.white), bound)
 
 
 def standardised(image: np.ndarray, found: Statistics) -> np.ndarray:
     """An image, or a window of one, halved: float32, in standard deviations about the median of the whole."""
-    return (halved(image) / np.float32(found.white) - np.float32(found.median)) / np.float32(found.spread)
+    return (shares(image, found) - np.float32(found.median)) / np.float32(found.spread)
 
 
 def halved(image: np.ndarray) -> np.ndarray:

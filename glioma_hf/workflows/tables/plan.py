@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
@@ -60,13 +61,16 @@ class Plan:
         self._checksums: dict[str, str] = {}
 
     def folder(self, data: str) -> str:
-        """Of a data set of the table. Raises `InputError` for a name that the table doesn't have."""
+        """Of a data set of the table. Raises `InputError` for a name that isn't there, and a folder that is none."""
         if data not in self.table.data:
             known = ", ".join(self.table.data) or "none"
             raise InputError(
                 f"the data set {data!r} isn't one of the table's ({known}); add it to data, or give --data"
             )
-        return str(Path(self.table.data[data]).absolute())
+        folder = Path(self.table.data[data]).absolute()
+        if not (folder / PROVENANCE).is_file():
+            raise InputError(f"{data} ({folder}): no prepared data set; make one with glioma-hf data prepare")
+        return str(folder)
 
     def split_name(self, scored: Scored) -> str:
         """The split that is scored, as "subset/split"."""
@@ -171,8 +175,13 @@ def predictions_of(cell: Cell, split: str) -> Path:
 def merged(table: Table, data: dict[str, str], predictions: dict[str, str], annotators: dict[str, str]) -> Table:
     """The table with the command line's data sets, predictions and annotators added, or in place of its own.
 
-    Raises `InputError` where a model is called as an annotator.
+    Raises `InputError` where a model is called as an annotator, where there is no model at all, and for a data set
+    that the table has no use for.
     """
+    learned = [model.train.data for model in table.models if model.train is not None]
+    check_used(data, table.data, [*(scored.data for scored in table.score), *learned])
+    if not (table.models or predictions or annotators or any(scored.annotators for scored in table.score)):
+        raise InputError("the table has no models; add them to models, or give predictions by --from NAME=PATH")
     score = [scored.model_copy(update={"annotators": scored.annotators | annotators}) for scored in table.score]
     added = [ModelEntry(name=name, predictions=place) for name, place in predictions.items()]
     models = [model for model in table.models if model.name not in predictions] + added
@@ -182,6 +191,14 @@ def merged(table: Table, data: dict[str, str], predictions: dict[str, str], anno
         "models": [model.model_dump(exclude_unset=True) for model in models],
     }
     return table_of(content, "the table")
+
+
+def check_used(given: dict[str, str], known: Mapping[str, str], used: Sequence[str | None]) -> None:
+    """Refuse a data set given under a name that nothing asks for: a slip that would leave another one in its place."""
+    for name in given:
+        if name not in known and name not in used:
+            names = ", ".join(dict.fromkeys([*known, *filter(None, used)]))
+            raise InputError(f"--data {name}={given[name]}: no data set is called {name} here; there is {names}")
 
 
 def loaded(entry: ModelEntry) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from glioma_hf.benchmark.results import ResultRow, read_row, write_row
+from glioma_hf.benchmark.results import ResultRow, read_row
 from glioma_hf.benchmark.table import Cell, Table
 from glioma_hf.data.splits import find_split
 from glioma_hf.errors import InputError, NotWritten
@@ -97,6 +97,11 @@ class TableRun:
                 work.row, work.done = there, True
         return work
 
+    def _write_row(self, work: _Work) -> None:
+        """Its name is ours alone: one that is there, damaged even, is replaced."""
+        assert work.row is not None
+        write_text(self._row_file(work), work.row.model_dump_json(indent=2))
+
     def _row_file(self, work: _Work) -> Path:
         cell = work.cell
         name = slug(cell.scored.data, work.split, cell.task, cell.mode, cell.model.name, cell.seed)
@@ -119,7 +124,7 @@ class TableRun:
         reason = self._reason(error)
         work.row = ResultRow.of_failure(reason, self.table.options(work.cell.mode), **self._fields(work))
         self.tell(Progress(f"failed: {work.cell.told()}: {reason}"))
-        write_row(self._row_file(work), work.row)
+        self._write_row(work)
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, NotWritten):
@@ -288,7 +293,7 @@ class TableRun:
                 self._fail(work, made)
                 continue
             work.row = made
-            write_row(self._row_file(work), made)
+            self._write_row(work)
             first = f"AP{100 * made.scoring.thresholds[0]:.4g}"
             ap = made.scores[first.lower()]
             self.tell(

@@ -17,7 +17,7 @@ from glioma_hf.files import checksum
 from glioma_hf.models import find_base, get_family
 from glioma_hf.models.base import check_settings
 from glioma_hf.models.saved import ModelFolder
-from glioma_hf.workflows.tables.plan import slug
+from glioma_hf.workflows.tables.plan import check_used, slug
 from glioma_hf.workflows.training import facts_of_model
 from glioma_hf.workflows.transfer.pieces import UNET, PretrainPiece, RepeatPiece
 
@@ -157,7 +157,11 @@ class StudyPlan:
 
 
 def merged(study: Study, data: dict[str, str], repeats: int | None) -> Study:
-    """The study with the command line's data sets and number of repeats in place of its own."""
+    """The study with the command line's data sets and number of repeats in place of its own.
+
+    Raises `InputError` for a data set that the study has no use for.
+    """
+    check_used(data, study.data, [study.images.data, *(each.data for each in study.pretraining.values())])
     changes: dict[str, Any] = {"data": study.data | data}
     if repeats is not None:
         changes["repeats"] = repeats

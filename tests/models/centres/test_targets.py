@@ -124,6 +124,23 @@ def test_an_image_is_seen_alike_in_any_numbers():
     assert np.array_equal(standardised(grey[20:40, 10:30], found), expected[10:20, 5:15])
 
 
+@pytest.mark.parametrize("hot", [1, 3])
+def test_a_few_hot_pixels_do_not_make_all_else_flat(hot):
+    rng = np.random.default_rng(0)
+    grey = rng.normal(600, 30, (200, 200)).astype(np.uint16)
+    expected, spoilt = standardised(grey, statistics_of(grey)), grey.copy()
+    rows, columns = rng.integers(0, 200, (2, hot))
+    spoilt[rows, columns] = 65535
+    seen = standardised(spoilt, statistics_of(spoilt))
+    others = np.ones(seen.shape, bool)
+    others[rows // 2, columns // 2] = False
+    np.testing.assert_allclose(seen[others], expected[others], rtol=0.05, atol=0.05)
+    assert seen.max() == pytest.approx(50)  # as high as anything can be in an image without them
+    flat = np.zeros((200, 200), np.uint16)
+    flat[3, 4] = 65535
+    assert standardised(flat, statistics_of(flat)).max() < 51
+
+
 def test_of_a_large_image_only_windows_are_read_for_its_statistics(monkeypatch):
     from glioma_hf.models.vision import preprocess
 

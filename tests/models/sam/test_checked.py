@@ -135,6 +135,11 @@ def test_a_bases_config_is_bounded(base, entries, says):
     assert says in refused(base)
 
 
+def test_a_folder_without_a_model_is_told(tmp_path):
+    (tmp_path / "config.json").write_text('{"encoder": "lite0"}')  # what another family saves, its model.json lost
+    assert "no model lies there; give a folder that train wrote, whole" in refused(tmp_path)
+
+
 def test_a_base_without_tensors_or_with_broken_ones(base):
     file = base / "model.safetensors"
     tensors = load_file(file)
