@@ -148,7 +148,7 @@ def test_models_that_are_none(board, ann, tmp_path, capfd):
         ({"model.json": json.dumps(info), "adapter_model.bin": pickle.dumps(Bad())}, "missing"),
         ({**weights, "adapter_config.json": '{"base_model_name_or_path": "/etc"}'}, "its base '/etc' is none of"),
         ({"model.json": json.dumps(info | {"x": 1}), **weights}, "(x: there is no such entry)"),
-        ({"model.json": "[]", **weights}, "model.json: can't be read (input should be an object)"),
+        ({"model.json": "[]", **weights}, "model.json: can't be read (Input should be an object)"),
         (weights, "names no base"),
         ({"../model.json": json.dumps(info), **weights}, "../model.json"),
     ):
