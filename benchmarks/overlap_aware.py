@@ -7,7 +7,8 @@ T98G_PREPARED is made by `glioma-hf data prepare`. Each model is scored on the t
 on the validation images, and with those of the base, as one does who has no validation images. Nothing is chosen on
 test images. What lies in WORK already is not repeated, and runs may be shared out by `--only`; at the end the tables of
 all that is there are printed. With `--overlaps`, prepared data sets made by `glioma-hf data compose --split test`, the
-recall of overlapped cells by how much of them is covered, of models (folders or names) beside each other.
+recall of overlapped cells by how much of them is covered, of models (folders or names) beside each other; with
+`--tune-on`, the same made with `--split validation`, thresholds are chosen there, as T98G itself hardly has overlaps.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from typing import Any
 
 from PIL import Image
 
-from glioma_hf import load_segmenter, overlap_ap
+from glioma_hf import Instances, load_segmenter, overlap_ap
 from glioma_hf.data.splits import load_images
 from glioma_hf.draw import overlay
 from glioma_hf.models import find_base
 from glioma_hf.models.saved import ModelFolder
-from glioma_hf.workflows.training import train, tune
+from glioma_hf.workflows.training import as_pairs, train, tune
 
 ONE = (1, 4, 8, 11, 15)  # the images and sets of `adaptation.py`
 SETS = {"two": [1, 8], "four": [1, 4, 8, 11], "eight": [1, 2, 4, 6, 8, 11, 13, 15], "fifteen": list(range(1, 16))}
@@ -137,23 +138,33 @@ def report(work: Path, seeds: int) -> None:
             print(f"{name}, {key}: AP50 {statistics.mean(values):.3f} of {len(values)}{spread}")
 
 
-def compare_overlaps(sets: list[Path], models: list[str]) -> None:
-    """Recall and IoU of references by the share of them that others cover, of each model on each set."""
+def compare_overlaps(sets: list[Path], models: list[str], tune_on: list[Path]) -> None:
+    """Recall and IoU of references by the share of them that others cover, of each model on each set and on all."""
+    chosen = [pair for folder in tune_on for pair in as_pairs(load_images(folder, "validation"))]
+    images = {folder.name: as_pairs(load_images(folder, "test")) for folder in sets}
     print("| data | model | AP50 | covered by | cells | recall | IoU |\n|---|---|---|---|---|---|---|")
-    for folder in sets:
-        images = load_images(folder, "test")
-        for model in models:
-            segmenter = load_segmenter(model)
-            scores = overlap_ap(
-                [(segmenter.segment(item.pixels), item.instances) for item in images], extras=["overlapped"]
-            )
-            for group in scores.overlapped or ():
-                shares = f"{group.least:.0%} to {group.most:.0%}"
-                print(
-                    f"| {folder.name} | {model} | {scores.ap50:.3f} | {shares} | {group.references} "
-                    f"| {group.recall:.3f} | {group.miou:.3f} |",
-                    flush=True,
-                )
+    for model in models:
+        segmenter = load_segmenter(model)
+        if chosen:
+            segmenter, _ = ModelFolder(model).family().tune(segmenter, chosen)
+        pooled = []
+        for name, pairs in images.items():
+            found = [(segmenter.segment(pixels), reference) for pixels, reference in pairs]
+            pooled += found
+            show_overlaps(name, model, found)
+        show_overlaps("all", model, pooled)
+
+
+def show_overlaps(name: str, model: str, found: list[tuple[Instances, Instances]]) -> None:
+    """The rows of one model on one set."""
+    scores = overlap_ap(found, extras=["overlapped"])
+    for group in scores.overlapped or ():
+        shares = f"{group.least:.0%} to {group.most:.0%}"
+        print(
+            f"| {name} | {model} | {scores.ap50:.3f} | {shares} | {group.references} "
+            f"| {group.recall:.3f} | {group.miou:.3f} |",
+            flush=True,
+        )
 
 
 def picture(data: Path, work: Path, base: str) -> None:
@@ -178,11 +189,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of runs; all of them without")
     parser.add_argument("--picture", action="store_true", help="draw the picture of the README as well")
     parser.add_argument("--overlaps", type=Path, nargs="*", default=[], help="composed data sets, prepared")
-    parser.add_argument("--models", nargs="*", default=[], help="for --overlaps")
+    parser.add_argument("--models", nargs="*", default=[], help="for --overlaps: folders, or names without --tune-on")
+    parser.add_argument(
+        "--tune-on", type=Path, nargs="*", default=[], help="sets whose validation images choose thresholds"
+    )
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     if given.overlaps:
-        compare_overlaps(given.overlaps, given.models)
+        compare_overlaps(given.overlaps, given.models, given.tune_on)
         return
     known = runs(given.seeds)
     for name in known if given.only is None else given.only:
