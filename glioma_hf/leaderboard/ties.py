@@ -8,18 +8,18 @@ equal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from glioma_hf.benchmark.results import ImageCounts
 from glioma_hf.leaderboard.tables import Scoring
-from glioma_hf.metrics.intervals import paired_interval
-from glioma_hf.metrics.matching import Counts
+from glioma_hf.metrics.intervals import is_chance, resampled_ap
 
 BLOCKS = 200  # of consecutive images, which are drawn together where there are more
+KEPT = 4000  # models whose draws are kept, 8 kB each
 _AT = {"ap50": 0, "f1": 0, "ap75": 1, "ap90": 2}  # which of a row's thresholds a score is of
 Intervals = Mapping[str, tuple[int, float, float]]
 
@@ -48,10 +48,11 @@ def ranked(
     """
     ranks: dict[str, int | None] = {}
     leader: str | None = None
+    drawn = _drawn_of(session, key, scores, scorings)
     for place, (model, score) in enumerate(scores.items(), start=1):
         if score is None:
             ranks[model] = None
-        elif leader is not None and (score == scores[leader] or _tie(session, key, (leader, model), scorings)):
+        elif leader is not None and (score == scores[leader] or _tie(drawn.get(leader), drawn.get(model))):
             ranks[model] = ranks[leader]
         else:
             ranks[model], leader = place, model
@@ -61,50 +62,47 @@ def ranked(
     return {model: (rank, rank is not None and number[rank] > 1) for model, rank in ranks.items()}
 
 
-def _tie(session: Session, key: tuple[str, str, str], pair: tuple[str, str], scorings: Intervals) -> bool:
-    """Whether the data can't tell two models apart by the score that is sorted by."""
+class _Drawn(NamedTuple):
+    """A model's score in each of the bootstrap's draws, (draws,), and of how many blocks of images these are."""
+
+    blocks: int
+    scores: np.ndarray
+
+
+def _tie(one: _Drawn | None, other: _Drawn | None) -> bool:
+    """Whether the data can't tell two models apart, by what was drawn of both."""
+    return one is not None and other is not None and one.blocks == other.blocks and is_chance(one.scores, other.scores)
+
+
+def _drawn_of(
+    session: Session, key: tuple[str, str, str], models: Iterable[str], scorings: Intervals
+) -> dict[str, _Drawn]:
+    """Of each model with counts what is drawn; what was drawn before is kept until its scoring changes."""
     task, mode, score = key
-    if score not in _AT or not all(model in scorings for model in pair):
-        return False
-    one, other = (_COUNTS.of(session, (model, task, mode, scorings[model][0])) for model in pair)
-    return _within_chance(one, other, _AT[score])
+    if score not in _AT:
+        return {}
+    keys = {model: (task, mode, _AT[score], model, scorings[model][0]) for model in models if model in scorings}
+    found = {model: _KEPT.get(kept) for model, kept in keys.items()}
+    missing = [model for model, drawn in found.items() if drawn is None]
+    for start in range(0, len(missing), 500):
+        asked = Scoring.model_id.in_(missing[start : start + 500])
+        rows = select(Scoring.model_id, Scoring.row).where(Scoring.task_id == task, Scoring.mode == mode, asked)
+        for model, row in session.execute(rows):
+            found[model] = drawn = _drawn(row["images"], _AT[score])
+            if len(_KEPT) >= KEPT:
+                _KEPT.clear()
+            _KEPT[keys[model]] = drawn
+    return {model: drawn for model, drawn in found.items() if drawn is not None and drawn.blocks}
 
 
-class _Kept:
-    """Counts of images by model, task, mode and version."""
-
-    def __init__(self, most: int = 4000):
-        self.most, self._found = most, {}  # type: ignore[var-annotated]
-
-    def of(self, session: Session, key: tuple[str, str, str, int]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-        """Per threshold the counts of each block of images."""
-        if key not in self._found:
-            if len(self._found) >= self.most:
-                self._found.clear()
-            row = session.get_one(Scoring, key[:3]).row
-            self._found[key] = _blocks([ImageCounts.model_validate(image) for image in row["images"]])
-        return self._found[key]
+_KEPT: dict[tuple[str, str, int, str, int], _Drawn] = {}
 
 
-_COUNTS = _Kept()
-
-
-def _blocks(images: Sequence[ImageCounts]) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    size = max(1, -(-len(images) // BLOCKS))
-    parts = [images[start : start + size] for start in range(0, len(images), size)]
-    thresholds = range(len(images[0].tp) if images else 0)
-    return tuple(
-        tuple((sum(i.tp[t] for i in p), sum(i.fp[t] for i in p), sum(i.fn[t] for i in p)) for p in parts)
-        for t in thresholds
-    )
-
-
-@lru_cache(maxsize=20_000)
-def _within_chance(
-    one: tuple[tuple[tuple[int, int, int], ...], ...], other: tuple[tuple[tuple[int, int, int], ...], ...], at: int
-) -> bool:
-    if at >= len(one) or at >= len(other) or len(one[at]) != len(other[at]):
-        return False
-    sides = [[Counts(*counts) for counts in side[at]] for side in (one, other)]
-    _, (low, high) = paired_interval([sides[0]], [sides[1]])
-    return low <= 0 <= high
+def _drawn(images: Sequence[Mapping[str, Any]], at: int) -> _Drawn:
+    """Of a row's images; of no blocks where they have no counts at this threshold."""
+    if not images or at >= len(images[0]["tp"]):
+        return _Drawn(0, np.zeros(0, np.float32))
+    tp, fp, fn = (np.array([image[name][at] for image in images]) for name in ("tp", "fp", "fn"))
+    starts = np.arange(0, len(images), max(1, -(-len(images) // BLOCKS)))
+    hits, everything = (np.add.reduceat(counts, starts) for counts in (tp, tp + fp + fn))
+    return _Drawn(len(starts), resampled_ap(hits, everything).astype(np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -64,19 +65,51 @@ def paired_interval(
     return means[0] - means[1], _middle(_resampled(first, seed) - _resampled(second, seed))
 
 
+def resampled_ap(hits: np.ndarray, everything: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The pooled AP of each of the bootstrap's draws: float64 (RESAMPLES,), the same draws for all of as many images.
+
+    For who compares many models with one another: what is drawn is done once for each of them.
+
+    Args:
+        hits: true positives of each image, or block of images.
+        everything: those, false positives and false negatives.
+        seed: of the drawing, which is that of `ap_intervals`.
+    """
+    return _shares(_drawn(len(hits), seed) @ np.stack([hits, everything], 1))
+
+
+def is_chance(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether 0 lies in the 95 % interval of the difference of two models, of what `resampled_ap` gives of each."""
+    differences = first - second
+    tail = int(0.025 * (len(differences) - 1))  # that lie wholly outside; the limit is between the last and the next
+    fewest = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    if fewest != tail + 1:  # which counting settles, without sorting
+        return bool(fewest > tail)
+    low, high = _middle(differences)
+    return low <= 0 <= high
+
+
 def _resampled(runs: Sequence[Sequence[Counts]], seed: int) -> np.ndarray:
     drawn = _drawn(len(runs[0]), seed)
     means: np.ndarray = np.mean([_pooled(drawn, run) for run in runs], axis=0)
     return means
 
 
+@lru_cache(maxsize=8)
 def _drawn(images: int, seed: int) -> np.ndarray:
-    """How often each image comes in each resample: int64 (RESAMPLES, images)."""
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), RESAMPLES)
+    """How often each image comes in each resample: int64 (RESAMPLES, images), not to be written to."""
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), RESAMPLES)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _pooled(drawn: np.ndarray, counts: Sequence[Counts]) -> np.ndarray:
-    hits, everything = (drawn @ np.array([[c.tp, c.tp + c.fp + c.fn] for c in counts])).T
+    return _shares(drawn @ np.array([[c.tp, c.tp + c.fp + c.fn] for c in counts]))
+
+
+def _shares(pooled: np.ndarray) -> np.ndarray:
+    """Hits in shares of everything, of (RESAMPLES, 2)."""
+    hits, everything = pooled.T
     return np.divide(hits, everything, out=np.zeros(RESAMPLES), where=everything > 0)
 
 
