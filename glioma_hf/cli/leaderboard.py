@@ -122,18 +122,26 @@ def account(
     name: Annotated[str, typer.Argument(help="Of the developer.")],
     folder: Folder = _FOLDER,
     maintainer: Annotated[bool, typer.Option("--maintainer", help="Data sets are theirs to add.")] = False,
+    new_password: Annotated[
+        bool,
+        typer.Option("--new-password", help="Of an account that is there, for who forgot theirs; its role stays."),
+    ] = False,
 ) -> None:
     """Make an account, or a maintainer of one that is there; the password is asked for (or GLIOMA_HF_PASSWORD)."""
-    from glioma_hf.leaderboard.accounts import add_account, has_account, set_role
+    from glioma_hf.leaderboard.accounts import add_account, has_account, set_password, set_role
     from glioma_hf.leaderboard.board import Board
     from glioma_hf.leaderboard.words import DEVELOPER, MAINTAINER
 
     board, role = Board.open(folder), MAINTAINER if maintainer else DEVELOPER
-    if has_account(board, name):
+    if new_password:
+        set_password(board, name, _password(new=True))
+        tell(f"{name} has another password")
+    elif has_account(board, name):
         set_role(board, name, role)
+        tell(f"{name} is a {role}")
     else:
         add_account(board, name, _password(new=True), role)
-    tell(f"{name} is a {role}")
+        tell(f"{name} is a {role}")
     board.close()
 
 

@@ -78,17 +78,28 @@ class Doors:
         with self.board.database.reading() as session:
             found = _by_name(session, name)
         known = found.pass_hash if found is not None and found.pass_hash else _NOBODY
-        try:
-            _HASHER.verify(known, password[:MOST_PASSWORD])
-        except (VerifyMismatchError, InvalidHashError):
+        if not _fits(known, password) or found is None or not found.pass_hash:
             LOG.info("a log-in was refused")
-            raise InputError(WRONG) from None
-        if found is None or not found.pass_hash:
             raise InputError(WRONG)
         if _HASHER.check_needs_rehash(known):
             with self.board.database.writing() as session:
                 session.get_one(Developer, found.id).pass_hash = _HASHER.hash(password)
         return self.let_in(found.id)
+
+    def change_password(self, visitor: Visitor, old: str, new: str) -> str:
+        """The cookie of a new log-in; all others of this visitor end.
+
+        Raises `InputError` for a wrong old password, a new one that is too short, and who has none.
+        """
+        self._count(self._by_name, "name", visitor.name.lower())
+        with self.board.database.reading() as session:
+            known = session.get_one(Developer, visitor.id).pass_hash
+        if not known:
+            raise InputError("you log in by the Hub and have no password here")
+        if not _fits(known, old):
+            raise InputError("the old password is wrong")
+        set_password(self.board, visitor.name, new)
+        return self.let_in(visitor.id)
 
     def log_in_from_hub(self, hub_name: str) -> str:
         """The cookie of a new log-in of somebody whom the Hub vouches for; an account is made the first time."""
@@ -133,9 +144,7 @@ def add_account(board: Board, name: str, password: str, role: str = DEVELOPER) -
         raise InputError(
             "a name has 2 to 39 letters, digits, dots, dashes and underscores; it begins with one of the first two"
         )
-    if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
-        raise InputError(f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} signs")
-    hashed = _HASHER.hash(password)
+    hashed = _hashed(password)
     try:
         with board.database.writing() as session:
             if _by_name(session, name) is not None:
@@ -162,9 +171,37 @@ def set_role(board: Board, name: str, role: str) -> None:
         found.role = role
 
 
+def set_password(board: Board, name: str, password: str) -> None:
+    """Give somebody another password; whoever is logged in as them no longer is.
+
+    Raises `InputError` where nobody is called so, and for a short password.
+    """
+    hashed = _hashed(password)
+    with board.database.writing() as session:
+        found = _by_name(session, name)
+        if found is None:
+            raise InputError(f"nobody is called {name[:40]}")
+        found.pass_hash = hashed
+        session.execute(delete(Visit).where(Visit.developer_id == found.id))
+
+
 def form_word(cookie: str) -> str:
     """What forms carry of somebody with this cookie; it doesn't tell the cookie."""
     return hmac.new(cookie.encode(), b"form", hashlib.sha256).hexdigest()
+
+
+def _hashed(password: str) -> str:
+    if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
+        raise InputError(f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} signs")
+    return _HASHER.hash(password)
+
+
+def _fits(known: str, password: str) -> bool:
+    """Whether a password is that of a hash."""
+    try:
+        return _HASHER.verify(known, password[:MOST_PASSWORD])
+    except (VerifyMismatchError, InvalidHashError):
+        return False
 
 
 def _add_from_hub(board: Board, hub_name: str) -> str:

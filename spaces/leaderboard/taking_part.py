@@ -76,6 +76,17 @@ def log_out(request: Request, word: Text) -> Response:
     return answer
 
 
+@router.post("/take-part/password")
+def change_password(request: Request, word: Text, old: Text, new: Text) -> Response:
+    """Another password; log-ins elsewhere end."""
+    site = request.app.state.site
+    try:
+        cookie = site.doors.change_password(check_form(site.visitor(request), word), old, new)
+    except InputError as error:
+        return _page(request, status=400, fault=told(error)[1])
+    return _let_in(request, cookie)
+
+
 @router.post("/take-part/submit")
 def send(
     request: Request,

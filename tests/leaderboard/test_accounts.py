@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from glioma_hf import InputError
-from glioma_hf.leaderboard.accounts import Doors, TooMany, add_account, form_word, set_role
+from glioma_hf.leaderboard.accounts import Doors, TooMany, add_account, form_word, set_password, set_role
 from glioma_hf.leaderboard.tables import Developer, Visit, now
 
 SECRET = "correct horse battery"
@@ -36,6 +36,31 @@ def test_new_accounts_are_few_an_hour_from_one_place(board):
         doors.register("Cem", SECRET, "1.2.3.4")
     doors.register("Cem", SECRET, "1.2.3.5")
     doors.log_in("Ann", SECRET, "1.2.3.4")
+
+
+def test_a_password_is_changed_and_other_log_ins_end(board):
+    doors, new = Doors(board), "staple correct horse"
+    doors.register("Ann", SECRET, "here")
+    here, elsewhere = doors.log_in("Ann", SECRET, "here"), doors.log_in("Ann", SECRET, "there")
+    ann = doors.visitor(here)
+    with pytest.raises(InputError, match="the old password is wrong"):
+        doors.change_password(ann, "guessed", new)
+    with pytest.raises(InputError, match="a password has 10 to 200 signs"):
+        doors.change_password(ann, SECRET, "short")
+    changed = doors.change_password(ann, SECRET, new)
+    assert [doors.visitor(cookie) for cookie in (here, elsewhere)] == [None, None]
+    assert doors.visitor(changed).id == ann.id
+    with pytest.raises(TooMany):  # guessed here as little as at log-in
+        doors.change_password(ann, "guessed", new)
+    doors = Doors(board)
+    with pytest.raises(InputError):
+        doors.log_in("Ann", SECRET, "here")
+    assert doors.visitor(doors.log_in("Ann", new, "here")).id == ann.id
+    hub = doors.visitor(doors.log_in_from_hub("cem"))
+    with pytest.raises(InputError, match="you log in by the Hub and have no password here"):
+        doors.change_password(hub, "", new)
+    with pytest.raises(InputError, match="nobody is called Dora"):
+        set_password(board, "Dora", new)
 
 
 def test_a_log_in_ends(board):

@@ -59,6 +59,8 @@ def test_gradio_client_submits(served, results, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     url, home = served
     assert command("leaderboard", "account", "Greta", "--folder", home).returncode == 0
+    done = command("leaderboard", "account", "Greta", "--new-password", "--folder", home)
+    assert done.stdout == "Greta has another password\n"
     client = Client(f"{url}/gradio", verbose=False)
     arguments = [handle_file(results), TASK, "results", "By Gradio", "Greta"]
     with pytest.raises(AppError, match="name or password is wrong"):

@@ -111,6 +111,16 @@ def test_html_is_shown_and_not_run(site, board, results):
     assert "begins with https" in sentence(send(client, word, results, model="Other", paper_url="javascript:alert(1)"))
 
 
+def test_a_password_is_changed_on_the_page(site):
+    (client, word), other = enter(site, "Ann"), site()
+    other.post("/log-in", data={"name": "Ann", "password": SECRET})
+    given = {"word": word, "old": "wrong", "new": "staple correct horse"}
+    assert sentence(client.post("/take-part/password", data=given)) == "The old password is wrong."
+    assert client.post("/take-part/password", data=given | {"word": "forged", "old": SECRET}).status_code == 400
+    assert "Your submissions" in client.post("/take-part/password", data=given | {"old": SECRET}).text
+    assert "Your submissions" not in other.get("/take-part").text
+
+
 def test_cookies_are_for_the_site_alone(site):
     client = site()
     client.post("/register", data={"name": "Ann", "password": SECRET})
