@@ -57,7 +57,7 @@ def test_table_outcomes_and_curve_of_a_pair_of_files(visit, pair, tmp_path):
     table = page.inner_text("#score-table")
     for name in ("ap50", "precision", "recall", "f1"):
         assert f"{getattr(expected, name):.4f}" in table
-    page.wait_for_selector("#score-viewer .summary:has-text('2 true positives · 1 false positives · 1 missed')")
+    page.wait_for_selector("#score-viewer .summary:has-text('2 true positives · 1 false positive · 1 missed')")
     kinds = page.locator("#score-viewer tbody tr td:last-child").all_inner_texts()
     assert sorted(kinds) == ["false positive", "missed", "true positive", "true positive"]
     assert [t.strip() for t in page.locator("#score-viewer .legend span").all_inner_texts()] == [

@@ -166,7 +166,7 @@ def test_drawn_outlines_alone_teach_and_cancel_stops(visit, lesson):
     for x, y in [(90, 30), (90, 90), (30, 90), (30, 40)]:
         page.mouse.move(*place_in_picture(page, "#teach-viewer", x, y), steps=6)
     page.mouse.up()
-    page.wait_for_selector("#teach-viewer .summary:has-text('1 outlines')")
+    page.wait_for_selector("#teach-viewer .summary:has-text('1 outline')")
     page.wait_for_timeout(1000)
     set_steps(page, 400)
     page.click("#teach-run")

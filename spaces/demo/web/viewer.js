@@ -153,9 +153,14 @@ export class Viewer {
     const counted = now.filter((c) => c.kind !== "soma");
     const words = [];
     if (data.counts) {
-      for (const [kind, word] of data.counts) words.push(`${now.filter((c) => c.kind === kind).length} ${word}`);
-    } else if (data.draw) words.push(`${this.tools.drawn.length + this.cells.length} outlines`);
-    else if (this.cells.length || !data.caption || data.caption.date) {
+      for (const [kind, word] of data.counts) {
+        const number = now.filter((c) => c.kind === kind).length;
+        words.push(`${number} ${number === 1 ? word.replace(/s$/, "") : word}`);
+      }
+    } else if (data.draw) {
+      const number = this.tools.drawn.length + this.cells.length;
+      words.push(`${number} ${number === 1 ? "outline" : "outlines"}`);
+    } else if (this.cells.length || !data.caption || data.caption.date) {
       words.push(`${counted.length} ${counted.length === 1 ? "cell" : "cells"}`);
       const somata = now.length - counted.length;
       if (somata) words.push(`${somata} somata`);
