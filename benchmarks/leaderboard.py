@@ -179,7 +179,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.models:
         print(
-            "| database | models | query, ms | with ties, ms | first page, ms | page, ms | last page: first, then, ms |\n|---|---|---|---|---|---|"
+            "| database | models | query, ms | with ties, ms | first page, ms | page, ms | last page: first, then, ms |\n"
+            "|---|---|---|---|---|---|---|"
         )
     for models in given.models:
         time_table(models, os.environ.get("GLIOMA_HF_TEST_POSTGRES"))
