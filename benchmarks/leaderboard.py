@@ -179,7 +179,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.models:
         print(
-            "| database | models | query, ms | with ties, ms | first page, ms | page, ms | last page: first, then, ms |\n"
+            "| database | models | query, ms | with ties, ms | first page | page, ms | last page: first, then |\n"
             "|---|---|---|---|---|---|---|"
         )
     for models in given.models:
