@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from glioma_hf.benchmark.table import Name, Once, Place
-from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries
+from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries, there_twice
 from glioma_hf.errors import InputError
 from glioma_hf.metrics.pixel_dice import check_resolution
 
@@ -150,7 +150,7 @@ class Study(_Entry):
     @model_validator(mode="after")
     def _known(self) -> Study:
         names = [variant.name for variant in self.variants]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        twice = there_twice(names)
         if twice is not None:
             raise ValueError(f"two variants are called {twice!r}; name them apart")
         for taken in {RANDOM, IMAGENET} & set(self.pretraining):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries
+from glioma_hf.benchmark.yaml_files import checked_entries, names_in, read_entries, there_twice
 from glioma_hf.metrics.overlap_ap import check_extras
 from glioma_hf.metrics.scoring_options import Mode, ScoringOptions
 
@@ -27,8 +27,7 @@ Value = TypeVar("Value")
 
 def _each_once(values: Value) -> Value:
     """Refuse what is there twice: it would be scored twice, and count twice in every mean."""
-    if isinstance(values, list) and len(set(values)) < len(values):
-        twice = next(value for value in values if values.count(value) > 1)
+    if isinstance(values, list) and (twice := there_twice(values)) is not None:
         raise ValueError(f"{twice!r} is there twice; keep one")
     return values
 
@@ -149,11 +148,10 @@ class Table(_Entry):
         names = [model.name for model in self.models]
         for scored in self.score:
             everyone = [*names, *scored.annotators]
-            twice = next((name for name in everyone if everyone.count(name) > 1), None)
+            twice = there_twice(everyone)
             if twice is not None:
                 raise ValueError(f"two models are called {twice!r}; name them apart")
-        places = [(scored.data, scored.split, task) for scored in self.score for task in scored.tasks]
-        again = next((place for place in places if places.count(place) > 1), None)
+        again = there_twice((scored.data, scored.split, task) for scored in self.score for task in scored.tasks)
         if again is not None:
             raise ValueError(f"{', '.join(again)} is scored twice; keep one")
         if len(list(self.cells())) > MAX_CELLS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,7 @@ MAX_EVENTS = 50_000  # of the YAML parser: scalars, beginnings and ends
 MAX_DEPTH = 16
 
 Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value", bound=Hashable)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -72,11 +75,20 @@ def parsed_yaml(data: bytes, name: str) -> Any:
         raise InputError(f"{name}: isn't YAML ({reason}); mend it there") from None
 
 
+def there_twice(values: Iterable[Value]) -> Value | None:
+    """The first value that is there again; None where each is there once.
+
+    >>> there_twice(["cells", "soma", "cells"])
+    'cells'
+    """
+    return next((value for value, times in Counter(values).items() if times > 1), None)
+
+
 def _check_names(node: yaml.Node, name: str) -> None:
     """Refuse a mapping with a name twice, of which YAML's reader would keep the later one and say nothing."""
     if isinstance(node, yaml.MappingNode):
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((each for each in names if names.count(each) > 1), None)
+        twice = there_twice(names)
         if twice is not None:
             line = node.start_mark.line + 1
             raise InputError(f"{name}: {twice!r} is there twice in what begins at line {line}; keep one")

@@ -135,13 +135,11 @@ def account(
     board, role = Board.open(folder), MAINTAINER if maintainer else DEVELOPER
     if new_password:
         set_password(board, name, _password(new=True))
-        tell(f"{name} has another password")
     elif has_account(board, name):
         set_role(board, name, role)
-        tell(f"{name} is a {role}")
     else:
         add_account(board, name, _password(new=True), role)
-        tell(f"{name} is a {role}")
+    tell(f"{name} has another password" if new_password else f"{name} is a {role}")
     board.close()
 
 

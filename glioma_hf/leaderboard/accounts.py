@@ -165,10 +165,7 @@ def has_account(board: Board, name: str) -> bool:
 def set_role(board: Board, name: str, role: str) -> None:
     """Make somebody a maintainer, or a developer again. Raises `InputError` where nobody is called so."""
     with board.database.writing() as session:
-        found = _by_name(session, name)
-        if found is None:
-            raise InputError(f"nobody is called {name[:40]}")
-        found.role = role
+        _called(session, name).role = role
 
 
 def set_password(board: Board, name: str, password: str) -> None:
@@ -178,9 +175,7 @@ def set_password(board: Board, name: str, password: str) -> None:
     """
     hashed = _hashed(password)
     with board.database.writing() as session:
-        found = _by_name(session, name)
-        if found is None:
-            raise InputError(f"nobody is called {name[:40]}")
+        found = _called(session, name)
         found.pass_hash = hashed
         session.execute(delete(Visit).where(Visit.developer_id == found.id))
 
@@ -188,6 +183,13 @@ def set_password(board: Board, name: str, password: str) -> None:
 def form_word(cookie: str) -> str:
     """What forms carry of somebody with this cookie; it doesn't tell the cookie."""
     return hmac.new(cookie.encode(), b"form", hashlib.sha256).hexdigest()
+
+
+def _called(session: Session, name: str) -> Developer:
+    found = _by_name(session, name)
+    if found is None:
+        raise InputError(f"nobody is called {name[:40]}")
+    return found
 
 
 def _hashed(password: str) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from glioma_hf.errors import InputError
 from glioma_hf.leaderboard.metrics import BY_NAME, COLUMNS, Column
 from glioma_hf.leaderboard.tables import Model, Performance, Prediction, Task
-from glioma_hf.leaderboard.ties import intervals, ranked
+from glioma_hf.leaderboard.ties import intervals, parts, ranked
 from glioma_hf.leaderboard.words import MODES, PAPER
 
 PAGE = 50  # models
@@ -193,9 +193,9 @@ def _chosen(asked: Asked, task: Task) -> Any:
 def _scores(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {model: {} for model in models}
     columns = select(Performance.model_id, Performance.metric_name, Performance.score)
-    for start in range(0, len(models), 500):
+    for some in parts(models):
         part = columns.where(Performance.task_id == task, Performance.mode == mode)
-        for model, name, score in session.execute(part.where(Performance.model_id.in_(models[start : start + 500]))):
+        for model, name, score in session.execute(part.where(Performance.model_id.in_(some))):
             found[model][name] = score
     return found
 

@@ -8,7 +8,7 @@ equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,18 +19,25 @@ from glioma_hf.leaderboard.tables import Scoring
 from glioma_hf.metrics.intervals import is_chance, resampled_ap
 
 BLOCKS = 200  # of consecutive images, which are drawn together where there are more
+ASKED_AT_ONCE = 500  # models
 KEPT = 4000  # models whose draws are kept, 8 kB each
 _AT = {"ap50": 0, "f1": 0, "ap75": 1, "ap90": 2}  # which of a row's thresholds a score is of
 Intervals = Mapping[str, tuple[int, float, float]]
+
+
+def parts(models: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Models in parts of as many as a database takes in one question."""
+    for start in range(0, len(models), ASKED_AT_ONCE):
+        yield models[start : start + ASKED_AT_ONCE]
 
 
 def intervals(session: Session, task: str, mode: str, models: Sequence[str]) -> dict[str, tuple[int, float, float]]:
     """Of each model the version of its scoring and the interval of its AP50."""
     columns = select(Scoring.model_id, Scoring.version, Scoring.low, Scoring.high)
     found = {}
-    for start in range(0, len(models), 500):
+    for some in parts(models):
         part = columns.where(Scoring.task_id == task, Scoring.mode == mode)
-        for model, version, low, high in session.execute(part.where(Scoring.model_id.in_(models[start : start + 500]))):
+        for model, version, low, high in session.execute(part.where(Scoring.model_id.in_(some))):
             if low is not None and high is not None:
                 found[model] = (version, low, high)
     return found
@@ -84,10 +91,9 @@ def _drawn_of(
     keys = {model: (task, mode, _AT[score], model, scorings[model][0]) for model in models if model in scorings}
     found = {model: _KEPT.get(kept) for model, kept in keys.items()}
     missing = [model for model, drawn in found.items() if drawn is None]
-    for start in range(0, len(missing), 500):
-        asked = Scoring.model_id.in_(missing[start : start + 500])
-        rows = select(Scoring.model_id, Scoring.row).where(Scoring.task_id == task, Scoring.mode == mode, asked)
-        for model, row in session.execute(rows):
+    rows = select(Scoring.model_id, Scoring.row).where(Scoring.task_id == task, Scoring.mode == mode)
+    for some in parts(missing):
+        for model, row in session.execute(rows.where(Scoring.model_id.in_(some))):
             found[model] = drawn = _drawn(row["images"], _AT[score])
             if len(_KEPT) >= KEPT:
                 _KEPT.clear()

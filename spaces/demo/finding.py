@@ -18,6 +18,7 @@ from batch import Entry
 from going import Going
 from offices import forget, modellers, new_folder, read, readers, run
 from outlines import checked
+from shown import several
 from telling import bad, good, hidden, sentence, shown
 from turns import TURNS, LineFull
 from work import Model, choose_model, default, gpu
@@ -197,9 +198,8 @@ def counted(batch: str) -> str:
     """How many cells there are in how many images."""
     there = list(batches.done(batch))
     number = sum(entry.facts.count for entry in there)
-    if number == 1:
-        return "1 cell" if len(there) == 1 else f"1 cell in {len(there)} images"
-    return f"{number} cells" if len(there) == 1 else f"{number} cells in {len(there)} images"
+    told = several(number, "cell")
+    return told if len(there) == 1 else f"{told} in {len(there)} images"
 
 
 def stop(ui: Any, batch: str | None) -> dict:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from kept import keep_cells, kept_cells
-from shown import NO_IMAGE, payload
+from shown import NO_IMAGE, payload, several
 
 from glioma_hf import InputError, Instances
 from glioma_hf.benchmark.scoring import score_sets
@@ -46,11 +46,6 @@ def sentences(references: InstanceSet, predictions: InstanceSet) -> list[str]:
     if predictions.unknown:
         told.append(f"Predictions of {some(predictions.unknown)} are left out: the references lack these images.")
     return told
-
-
-def several(number: int, what: str) -> str:
-    """So many of something."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def some(names: Any) -> str:

@@ -37,6 +37,11 @@ MOST_SIDE = 2**16 - 2**8  # of a JPEG
 NO_IMAGE = np.full((1, 1), 60, np.uint8)  # the ground where there is no image; it is stretched to the size
 
 
+def several(number: int, what: str) -> str:
+    """So many of something."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def payload(
     image: np.ndarray | None,
     instances: Instances | None,

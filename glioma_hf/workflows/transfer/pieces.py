@@ -16,6 +16,7 @@ from PIL import Image
 
 from glioma_hf.benchmark.study import Resolution, Split
 from glioma_hf.benchmark.study_results import Pair, RepeatResult
+from glioma_hf.benchmark.yaml_files import there_twice
 from glioma_hf.data.splits import LabelledImage, find_split, load_images
 from glioma_hf.errors import InputError
 from glioma_hf.metrics.foreground import foreground, pixel_loss
@@ -191,8 +192,7 @@ def _predict_of_model(model: str) -> Predict:
 def pooled(folder: str, splits: tuple[str, ...]) -> list[LabelledImage]:
     """All images of some splits, read once for the repeats that a process does one after the other."""
     images = [item for split in splits for item in load_images(folder, find_split(folder, split).name)]
-    names = [item.name for item in images]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = there_twice(item.name for item in images)
     if twice is not None:
         raise InputError(f"{folder}: {twice} is in two of the splits {', '.join(splits)}; take each image once")
     return images

@@ -155,7 +155,7 @@ export class Viewer {
     if (data.counts) {
       for (const [kind, word] of data.counts) {
         const number = now.filter((c) => c.kind === kind).length;
-        words.push(`${number} ${number === 1 ? word.replace(/s$/, "") : word}`);
+        words.push(`${number} ${number === 1 ? data.words[kind] : word}`);
       }
     } else if (data.draw) {
       const number = this.tools.drawn.length + this.cells.length;
